@@ -1,0 +1,36 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need.
+# DEMO: MOTIONS=path[,path...] adds motions, TRAIN_MINUTES=n raises the training budget.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint ui clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+export OMP_WAIT_POLICY := PASSIVE
+export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## build .venv from the constraints file
+
+$(VENV)/.ready: pyproject.toml requirements/mujoco.txt scripts/setup.sh
+	@PYTHON="$(PYTHON)" bash scripts/setup.sh $(VENV)
+
+demo: setup ## the whole graph at preset quick, on synthesised motions and MOTIONS
+	$(VENV)/bin/beyondmimic run --preset quick $(if $(MOTIONS),--motions $(MOTIONS)) $(if $(TRAIN_MINUTES),--train-minutes $(TRAIN_MINUTES))
+
+test: setup ## every test
+	$(PY) -m pytest
+
+lint: setup ## ruff, mypy and dg
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/dg check defs
+
+ui: setup ## the Dagster UI on 127.0.0.1:3000
+	$(VENV)/bin/beyondmimic ui
+
+clean: ## remove the environment; data/ stays
+	rm -rf $(VENV)

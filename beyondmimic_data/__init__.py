@@ -1,0 +1,1 @@
+"""The domain: motions, tracking, rollouts, diffusion, guidance, deployment. No orchestration, no store."""

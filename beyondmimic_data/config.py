@@ -1,0 +1,376 @@
+"""Every number of a run, as frozen dataclasses, and the three presets that fix them.
+
+Dagster's run config and the command line edit these same dataclasses. Numbers from the BeyondMimic papers are
+listed with their sources in METHOD; where a preset departs from them its docstring or the field says why.
+"""
+
+import dataclasses
+from typing import Literal
+
+from beyondmimic_data.errors import ConfigError
+
+Range = tuple[float, float]
+Representation = Literal["body_pos", "joint_rot"]
+NoiseKind = Literal["white", "ou", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ControlConfig:
+    """Rates of control and physics."""
+
+    control_hz: float = 50.0
+    """Policy steps a second; the rate of clips and of stored rows."""
+    physics_dt: float = 0.005
+    """Physics step, s."""
+
+    @property
+    def decimation(self) -> int:
+        """Physics steps a control step."""
+        steps = 1.0 / (self.control_hz * self.physics_dt)
+        if abs(steps - round(steps)) > 1e-9:
+            raise ConfigError("control.control_hz", self.control_hz, f"a divisor of {1 / self.physics_dt:g} Hz")
+        return round(steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class SynthConfig:
+    """Motions that the project synthesises itself."""
+
+    skills: tuple[str, ...] = ("stand", "squat")
+    """Any of ``stand``, ``squat``, ``walk``."""
+    seconds: float = 10.0
+    """Length of each synthesised clip."""
+    seed: int = 7
+    """Seed of the footstep plan and of the sway."""
+
+
+@dataclasses.dataclass(frozen=True)
+class QualityConfig:
+    """Limits of a clip's quality check. A clip beyond an error limit is refused, beyond a warning noted."""
+
+    max_joint_limit_violation: float = 0.05
+    """rad beyond a hard limit."""
+    max_penetration: float = 0.05
+    """m of a sole under the floor."""
+    max_foot_skate: float = 0.25
+    """m/s, mean speed of stance feet."""
+    max_joint_speed: float = 30.0
+    """rad/s, 99.9th percentile."""
+    max_float_height: float = 0.10
+    """m, median height of the lower sole."""
+    min_seconds: float = 0.5
+    """Shortest clip."""
+    max_seconds: float = 600.0
+    """Longest clip."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """The tracking task, METHOD section 1."""
+
+    anchor_position_weight: float = 0.5
+    anchor_position_std: float = 0.3
+    anchor_orientation_weight: float = 0.5
+    anchor_orientation_std: float = 0.4
+    body_position_weight: float = 1.0
+    body_position_std: float = 0.3
+    body_orientation_weight: float = 1.0
+    body_orientation_std: float = 0.4
+    body_linear_velocity_weight: float = 1.0
+    body_linear_velocity_std: float = 1.0
+    body_angular_velocity_weight: float = 1.0
+    body_angular_velocity_std: float = 3.14
+    action_rate_weight: float = -0.1
+    joint_limit_weight: float = -10.0
+    undesired_contact_weight: float = -0.1
+    contact_force_threshold: float = 1.0
+    """N; a touch counts above it."""
+    anchor_height_limit: float = 0.25
+    """m; beyond it the episode ends."""
+    anchor_tilt_limit: float = 0.8
+    """Difference of projected gravity z beyond which the episode ends."""
+    end_effector_height_limit: float = 0.25
+    """m; beyond it the episode ends."""
+    episode_seconds: float = 10.0
+    """Time-out of a training episode."""
+    observation_noise: bool = True
+    """Add METHOD 1.2's uniform noise to the actor's observations."""
+    state_estimation: bool = True
+    """False drops anchor position and base linear velocity from the actor: 154-D instead of 160-D."""
+    reset_position: tuple[float, float, float] = (0.05, 0.05, 0.01)
+    reset_rotation: tuple[float, float, float] = (0.1, 0.1, 0.2)
+    reset_joint: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """Adaptive sampling of start frames, METHOD section 1.8."""
+
+    enabled: bool = True
+    kernel_size: int = 3
+    kernel_decay: float = 0.8
+    uniform_ratio: float = 0.1
+    smoothing: float = 0.001
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomisationConfig:
+    """Domain randomisation: drawn for each environment or episode, and recorded for each episode."""
+
+    friction: Range = (0.5, 2.0)
+    mass_scale: Range = (0.8, 1.2)
+    damping_scale: Range = (0.9, 1.1)
+    latency_ms: Range = (0.0, 100.0)
+    joint_offset: float = 0.01
+    """rad, half width of the joint zero error; shifts targets and observations."""
+    com_offset: tuple[float, float, float] = (0.025, 0.05, 0.05)
+    """m, half widths for the torso."""
+    push_interval: Range = (1.0, 3.0)
+    """s between pushes."""
+    push_linear: tuple[float, float, float] = (0.5, 0.5, 0.2)
+    """m/s, half widths of the velocity added by a push."""
+    push_angular: tuple[float, float, float] = (0.52, 0.52, 0.78)
+    """rad/s, half widths."""
+    push: bool = True
+    """False leaves pushes out."""
+
+    def without_pushes(self) -> "RandomisationConfig":
+        """Return the same ranges without pushes."""
+        return dataclasses.replace(self, push=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class PpoConfig:
+    """rsl-rl's PPO, METHOD section 1.9."""
+
+    hidden_dims: tuple[int, ...] = (512, 256, 128)
+    init_std: float = 1.0
+    steps_per_env: int = 24
+    learning_rate: float = 1e-3
+    schedule: Literal["adaptive", "fixed"] = "adaptive"
+    desired_kl: float = 0.01
+    clip_param: float = 0.2
+    entropy_coef: float = 0.005
+    value_loss_coef: float = 1.0
+    gamma: float = 0.99
+    lam: float = 0.95
+    learning_epochs: int = 5
+    mini_batches: int = 4
+    max_grad_norm: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How long and how wide a tracking policy is trained."""
+
+    num_envs: int = 4096
+    max_iterations: int = 30_000
+    minutes: float | None = None
+    """Wall-clock budget of one skill; ``None`` leaves only ``max_iterations``."""
+    check_every_minutes: float = 1.0
+    """How often the policy is tried; training stops early once it passes with a margin."""
+    check_seeds: int = 64
+    stop_completion: float = 0.97
+    """Completion on the check seeds that ends training early."""
+    checkpoint_minutes: float = 2.0
+    cpus_per_skill: float = 2.0
+    """Ray CPUs an actor reserves; also its physics and torch threads."""
+    gpus_per_skill: float = 0.0
+    seed: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class GateConfig:
+    """What a policy must show before it may teach."""
+
+    seeds: int = 100
+    completion: float = 0.9
+    seconds: float = 5.0
+    """Length that has to be completed, or the clip's if it is shorter."""
+    latency_ms: Range = (0.0, 40.0)
+    push: bool = False
+    seed_offset: int = 1_000_000
+    """Gate seeds start here; training and checkpoint choice stay below."""
+    latency_bin_ms: float = 20.0
+    min_bin_completion: float = 0.8
+    """Rollouts stop at the first latency bin below this completion."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RolloutConfig:
+    """Domain-randomised collection."""
+
+    hours: float = 100.0
+    """Kept hours over all skills together."""
+    num_envs: int = 256
+    """Environments stepped together in one unit of work."""
+    chunk_steps: int = 65_536
+    """Rows of one unit; one Zarr chunk."""
+    episode_seconds: float = 20.0
+    drop_before_fall_seconds: float = 2.5
+    min_episode_seconds: float = 1.0
+    noise: NoiseKind = "white"
+    noise_std: tuple[float, float, float, float] = (0.05, 0.2, 0.3, 0.4)
+    """White noise in action units: base, hips, knees, ankles (METHOD 2.7)."""
+    ou_theta: float = 0.8
+    ou_sigma: float = 0.1
+    float16: bool = False
+    cpus_per_worker: float = 1.0
+    seed: int = 11
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetConfig:
+    """What goes into a dataset version."""
+
+    validation_fraction: float = 0.05
+    split_seed: int = 42
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusionConfig:
+    """State-action diffusion, METHOD section 2; the window is DESIGN section 10's."""
+
+    past: int = 4
+    """Past frames; the current frame has this index."""
+    future: int = 16
+    action_horizon: int = 8
+    """Future actions that count in the loss."""
+    representation: Representation = "body_pos"
+    emphasis: float = 4.0
+    """c of the emphasis projection; 0 turns it off."""
+    embedding: int = 512
+    layers: int = 6
+    heads: int = 4
+    dropout: float = 0.3
+    denoise_steps: int = 20
+    smoothness_weight: float = 0.1
+    batch_size: int = 512
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-3
+    warmup_steps: int = 10_000
+    max_steps: int = 1_000_000
+    minutes: float | None = None
+    ema_power: float = 0.75
+    ema_max: float = 0.9999
+    mirror: bool = True
+    checkpoint_minutes: float = 2.0
+    seed: int = 42
+
+    @property
+    def window(self) -> int:
+        """Frames in a window: past, current and future."""
+        return self.past + 1 + self.future
+
+
+@dataclasses.dataclass(frozen=True)
+class ClosedLoopConfig:
+    """Closed-loop evaluation and its video."""
+
+    protocols: tuple[str, ...] = ("stand_perturb", "joystick")
+    seeds: int = 50
+    rolling: bool = True
+    guidance_scale: float = 2.0
+    video_seconds: float = 12.0
+    video_width: int = 640
+    video_height: int = 480
+    seed: int = 2_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class DeployConfig:
+    """ONNX and TensorRT artifacts."""
+
+    opset: int = 18
+    parity_tolerance: float = 1e-5
+    parity_windows: int = 32
+    tensorrt_targets: tuple[str, ...] = ("8.9",)
+    """Compute capabilities to build TensorRT for RTX engines for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Every number of a run of the whole graph."""
+
+    name: str
+    control: ControlConfig = ControlConfig()
+    synth: SynthConfig = SynthConfig()
+    quality: QualityConfig = QualityConfig()
+    task: TaskConfig = TaskConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    randomisation: RandomisationConfig = RandomisationConfig()
+    ppo: PpoConfig = PpoConfig()
+    training: TrainingConfig = TrainingConfig()
+    gate: GateConfig = GateConfig()
+    rollouts: RolloutConfig = RolloutConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+    closed_loop: ClosedLoopConfig = ClosedLoopConfig()
+    deploy: DeployConfig = DeployConfig()
+
+
+def paper() -> Preset:
+    """METHOD's numbers: 4096 environments, 30 000 iterations, 100 hours, 20 M parameters."""
+    return Preset(
+        name="paper",
+        synth=SynthConfig(skills=("stand", "squat", "walk"), seconds=60.0),
+        gate=GateConfig(seeds=200, completion=0.95, seconds=20.0, push=True),
+    )
+
+
+def quick() -> Preset:
+    """Two cores, no GPU, at most 20 minutes: small batches need a smaller initial action deviation."""
+    base = paper()
+    return dataclasses.replace(
+        base,
+        name="quick",
+        synth=SynthConfig(skills=("stand", "squat"), seconds=10.0),
+        sampling=SamplingConfig(enabled=False),
+        ppo=dataclasses.replace(base.ppo, init_std=0.3, learning_epochs=4),
+        training=TrainingConfig(num_envs=1024, minutes=5.5),
+        gate=GateConfig(),
+        rollouts=RolloutConfig(hours=0.25, num_envs=64, chunk_steps=16_384),
+        diffusion=DiffusionConfig(
+            embedding=128,
+            layers=3,
+            dropout=0.1,
+            batch_size=256,
+            learning_rate=1e-3,
+            warmup_steps=50,
+            max_steps=100_000,
+            minutes=3.0,
+        ),
+        closed_loop=ClosedLoopConfig(seeds=10),
+    )
+
+
+def test() -> Preset:
+    """Seconds: every stage runs for real, none of it long enough to learn much."""
+    base = quick()
+    return dataclasses.replace(
+        base,
+        name="test",
+        synth=SynthConfig(skills=("stand", "squat"), seconds=2.0),
+        training=TrainingConfig(num_envs=32, max_iterations=2, minutes=None, check_seeds=8),
+        gate=GateConfig(seeds=8, completion=0.0, seconds=1.0),
+        rollouts=RolloutConfig(hours=0.02, num_envs=16, chunk_steps=1024),
+        diffusion=dataclasses.replace(
+            base.diffusion, embedding=32, layers=1, batch_size=32, max_steps=20, minutes=None, warmup_steps=5
+        ),
+        closed_loop=ClosedLoopConfig(seeds=2, video_seconds=1.0, video_width=160, video_height=120),
+        deploy=DeployConfig(parity_windows=4),
+    )
+
+
+PRESETS = {"test": test, "quick": quick, "paper": paper}
+
+
+def get_preset(name: str) -> Preset:
+    """Return a preset by name.
+
+    Raises:
+        ConfigError: no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError("preset", name, "one of " + ", ".join(PRESETS))
+    return PRESETS[name]()

@@ -1,0 +1,34 @@
+"""The project's own exceptions: each names what is wrong, where, and what to do."""
+
+
+class BeyondMimicError(Exception):
+    """Base of every error a user can cause and mend; the command line prints it without a traceback."""
+
+
+class ConfigError(BeyondMimicError):
+    """A configuration value that cannot be used."""
+
+    def __init__(self, field: str, found: object, expected: str) -> None:
+        super().__init__(f"configuration field '{field}': found {found!r}, expected {expected}")
+        self.field = field
+
+
+class MotionError(BeyondMimicError):
+    """A motion file that is refused: names the file, the field, what was found and what was expected."""
+
+    def __init__(self, file: object, field: str, found: object, expected: str) -> None:
+        super().__init__(f"{file}: {field}: found {found}, expected {expected}")
+        self.file = str(file)
+        self.field = field
+
+
+class StoreError(BeyondMimicError):
+    """Stored data that is missing, incomplete, in use by another process, or damaged."""
+
+
+class GateError(BeyondMimicError):
+    """Nothing passed its gate, so that what depends on it cannot be built."""
+
+
+class MissingToolError(BeyondMimicError):
+    """An optional package, device or system library that a step needs and the machine lacks."""

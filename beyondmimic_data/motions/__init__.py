@@ -1,0 +1,1 @@
+"""Reference motions: clips, importers, the retargeter, the gait synthesiser and quality checks."""

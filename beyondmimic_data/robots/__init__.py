@@ -1,0 +1,1 @@
+"""Robot models built in code from tables of facts."""
