@@ -1,0 +1,38 @@
+"""The project's own motions: footstep plan and inverse kinematics, no recording needed."""
+
+import numpy as np
+
+from beyondmimic_data.config import SynthConfig
+from beyondmimic_data.errors import ConfigError
+from beyondmimic_data.motions import standing, whole_body_ik
+from beyondmimic_data.motions.clip import Clip, clip_from_qpos
+
+SYNTH_VERSION = "1"
+"""Raised by hand when a synthesised motion changes."""
+
+SKILLS = ("stand", "squat")
+MIN_SECONDS = 1.5
+"""Shortest clip that leaves room for rest at both ends."""
+
+
+def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
+    """Synthesise one clip that starts and ends at rest.
+
+    Args:
+        skill: one of ``SKILLS``.
+        config: length and seed; equal values give equal clips.
+        control_hz: frames a second.
+
+    Raises:
+        ConfigError: an unknown skill, or a clip too short to start and stop in.
+    """
+    if skill not in SKILLS:
+        raise ConfigError("synth.skills", skill, "one of " + ", ".join(SKILLS))
+    if not config.seconds >= MIN_SECONDS:
+        raise ConfigError("synth.seconds", config.seconds, f"at least {MIN_SECONDS} s")
+    rng = np.random.default_rng([config.seed, SKILLS.index(skill)])
+    t = standing.frame_times(config.seconds, control_hz)
+    make = {"stand": standing.stand_targets, "squat": standing.squat_targets}[skill]
+    qpos = whole_body_ik.solve(make(t, rng))
+    source = {"importer": "synth", "skill": skill, "synth_version": SYNTH_VERSION, "seed": str(config.seed)}
+    return clip_from_qpos(f"synth__{skill}", qpos, control_hz, control_hz, source)
