@@ -1,0 +1,23 @@
+import pytest
+
+from beyondmimic_data.statistics import wilson_interval
+
+
+# The intervals that the paper's 50 runs allow: 100 %, 80 %, 72 % and 0 % of them.
+@pytest.mark.parametrize(
+    ("successes", "low", "high"), [(50, 0.929, 1.0), (40, 0.670, 0.888), (36, 0.583, 0.825), (0, 0.0, 0.071)]
+)
+def test_known_intervals_of_fifty_runs(successes: int, low: float, high: float) -> None:
+    assert wilson_interval(successes, 50) == pytest.approx((low, high), abs=5e-4)
+
+
+def test_interval_contains_the_rate_and_shrinks_with_more_trials() -> None:
+    low, high = wilson_interval(9, 10)
+    lower, higher = wilson_interval(900, 1000)
+    assert low < lower < 0.9 < higher < high
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 5)])
+def test_impossible_counts_are_refused(successes: int, n: int) -> None:
+    with pytest.raises(ValueError, match="found"):
+        wilson_interval(successes, n)
