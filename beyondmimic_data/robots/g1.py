@@ -128,6 +128,7 @@ def build_spec(
     spec = mujoco.MjSpec()
     spec.modelname = "g1_29dof"
     spec.compiler.autolimits = True
+    spec.compiler.degree = False
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.iterations = 10
