@@ -1,0 +1,1 @@
+"""Simulation back ends behind one small interface, and the randomisation they apply."""

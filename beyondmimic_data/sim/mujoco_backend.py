@@ -1,0 +1,155 @@
+"""The embedded default back end: G1 robots on ``mujoco.batch``, a C thread pool over independent states."""
+
+import mujoco
+import numpy as np
+import torch
+from mujoco.batch import Batch
+
+from beyondmimic_data import rotations
+from beyondmimic_data.config import ControlConfig
+from beyondmimic_data.robots import g1, g1_facts
+from beyondmimic_data.sim.backend import RobotState
+from beyondmimic_data.sim.randomisation import Randomisation
+
+_VEL = int(mujoco.mjtStage.mjSTAGE_VEL.value)
+_NONE = int(mujoco.mjtStage.mjSTAGE_NONE.value)
+HISTORY = 8
+"""Control steps of commands kept for delayed application; bounds the latency to seven of them."""
+
+
+class MujocoBackend:
+    """N robots in MuJoCo, each with its own parameters and latency."""
+
+    def __init__(
+        self, num_envs: int, control: ControlConfig, *, feet: g1.Feet = "spheres", num_threads: int = 0
+    ) -> None:
+        """Compile the robot and allocate the batch.
+
+        Args:
+            num_envs: number of environments N.
+            control: control and physics rates.
+            feet: sole shapes.
+            num_threads: physics threads; 0 takes every core.
+        """
+        self.num_envs = num_envs
+        self.body_names = g1.BODY_NAMES
+        self.joint_names = g1.JOINT_NAMES
+        self.contact_bodies = (*g1.PENALISED_CONTACT_BODIES, *g1_facts.FOOT_BODIES)
+        self.decimation = control.decimation
+        self.model = g1.build_spec(feet, timestep=control.physics_dt).compile()
+        self.batch = Batch(self.model, num_envs, num_threads)
+        self._qpos, self._qvel, self._ctrl = (self.batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
+        self._outputs = {name: self.batch.bind(name) for name in ("xpos", "xquat", "cvel", "sensordata")}
+        self._com = self.batch.bind("subtree_com")
+        self._feet = np.array(
+            [i for i in range(self.model.ngeom) if "foot" in self.model.geom(i).name], dtype=np.int64
+        )
+        self._torso = self.model.body(g1_facts.ANCHOR_BODY).id
+        self._commands = np.tile(g1.joint_table().default_pos, (HISTORY, num_envs, 1))
+        self._latency = np.zeros(num_envs, np.int64)
+        self.failures = 0
+        """Simulations that MuJoCo refused to step since the start; their environments are marked non-finite."""
+
+    def read(self) -> RobotState:
+        """Return the state of every environment."""
+        xpos, xquat, cvel = (
+            torch.from_numpy(self._outputs[name][:, 1:].astype(np.float32)) for name in ("xpos", "xquat", "cvel")
+        )
+        com = torch.from_numpy(self._com[:, 1:2].astype(np.float32))
+        ang_vel = cvel[..., :3]
+        force = self._outputs["sensordata"].reshape(self.num_envs, len(self.contact_bodies), 3)
+        return RobotState(
+            body_names=self.body_names,
+            joint_names=self.joint_names,
+            contact_bodies=self.contact_bodies,
+            body_pos_w=xpos,
+            body_quat_w=xquat,
+            # cvel is the velocity at the robot's centre of mass: carry it to the link origin.
+            body_lin_vel_w=cvel[..., 3:] - rotations.cross(ang_vel, com - xpos),
+            body_ang_vel_w=ang_vel,
+            joint_pos=torch.from_numpy(self._qpos[:, 7:].astype(np.float32)),
+            joint_vel=torch.from_numpy(self._qvel[:, 6:].astype(np.float32)),
+            contact_force=torch.from_numpy(np.linalg.norm(force, axis=-1).astype(np.float32)),
+        )
+
+    def write(
+        self,
+        ids: np.ndarray,
+        root_pos: np.ndarray,
+        root_quat: np.ndarray,
+        root_lin_vel_w: np.ndarray,
+        root_ang_vel_w: np.ndarray,
+        joint_pos: np.ndarray,
+        joint_vel: np.ndarray,
+    ) -> None:
+        """Set the state of some environments, sorted ids; pending commands become the written joint angles."""
+        if not len(ids):
+            return
+        self.batch.reset(ids=ids, stage=_NONE)
+        self._qpos[ids] = np.concatenate([root_pos, root_quat, joint_pos], axis=1)
+        # A free joint's angular velocity is in the body frame.
+        ang_vel_b = rotations.rotate_inverse(root_quat, root_ang_vel_w)
+        self._qvel[ids] = np.concatenate([root_lin_vel_w, ang_vel_b, joint_vel], axis=1)
+        self._commands[:, ids] = joint_pos
+        self._ctrl[ids] = joint_pos
+        self.batch.forward(ids=ids, stage=_VEL)
+
+    def step(self, targets: np.ndarray) -> None:
+        """Advance one control step; every environment applies each target after its own latency.
+
+        An environment with a latency of d physics steps applies at physics step s the target commanded
+        d steps earlier.
+        """
+        self._commands = np.roll(self._commands, 1, axis=0)
+        self._commands[0] = targets
+        if not self._latency.any():
+            self._ctrl[:] = targets
+            self._step(self.decimation, _VEL)
+            return
+        envs = np.arange(self.num_envs)
+        for substep in range(self.decimation):
+            age = -((substep - self._latency) // self.decimation)
+            self._ctrl[:] = self._commands[age, envs]
+            self._step(1, _VEL if substep == self.decimation - 1 else _NONE)
+
+    def _step(self, substeps: int, stage: int) -> None:
+        try:
+            self.batch.step(nstep=substeps, stage=stage)
+        except mujoco.batch.SimulationError as error:
+            # The task ends an episode whose state is not finite.
+            self.failures += len(error.ids)
+            self._qpos[error.ids] = np.nan
+
+    def push(self, ids: np.ndarray, lin_vel: np.ndarray, ang_vel: np.ndarray) -> None:
+        """Add velocities to floating bases, world frame; seen by the next step."""
+        self._qvel[ids, :3] += lin_vel
+        self._qvel[ids, 3:6] += rotations.rotate_inverse(self._qpos[ids, 3:7], ang_vel)
+
+    def randomise(self, ids: np.ndarray, draw: Randomisation) -> None:
+        """Set friction, masses, inertias, the torso's centre of mass, servo damping and latency.
+
+        Joint offsets belong to the task: they shift targets and observations, not physics.
+
+        Raises:
+            ValueError: a latency is longer than the kept history of commands.
+        """
+        if draw.latency_steps.max(initial=0) > (HISTORY - 1) * self.decimation:
+            raise ValueError(f"latency of {draw.latency_steps.max()} physics steps exceeds the command history")
+        if not len(ids):
+            return
+        friction = self.batch.expand("geom_friction")
+        friction[np.ix_(ids, self._feet, [0])] = draw.friction[:, None, None]
+        model, rows = self.model, np.ix_(ids, np.arange(1, model_bodies(self.model)))
+        self.batch.expand("body_mass")[rows] = model.body_mass[1:] * draw.mass_scale
+        self.batch.expand("body_inertia")[rows] = model.body_inertia[1:] * draw.mass_scale[..., None]
+        self.batch.expand("body_ipos")[ids, self._torso] = model.body_ipos[self._torso] + draw.com_offset
+        self.batch.expand("actuator_biasprm")[ids, :, 2] = (
+            model.actuator_biasprm[:, 2] * draw.damping_scale[:, None]
+        )
+        self.batch.set_const(ids)
+        self._latency[ids] = draw.latency_steps
+
+
+def model_bodies(model: mujoco.MjModel) -> int:
+    """Return the number of bodies with the world."""
+    return int(model.nbody)

@@ -1,0 +1,67 @@
+"""Domain randomisation: what is drawn for an environment, before any simulator sees it."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from beyondmimic_data.config import ControlConfig, RandomisationConfig
+from beyondmimic_data.robots import g1
+
+
+@dataclasses.dataclass(frozen=True)
+class Randomisation:
+    """Parameters of n environments."""
+
+    friction: np.ndarray
+    """(n,) sliding friction of the feet on the floor."""
+    mass_scale: np.ndarray
+    """(n, 30) factor on each link's mass and inertia."""
+    damping_scale: np.ndarray
+    """(n,) factor on every servo's kd; the joints themselves have no damping."""
+    com_offset: np.ndarray
+    """(n, 3) m, shift of the torso's centre of mass."""
+    joint_offset: np.ndarray
+    """(n, 29) rad, zero error of each joint; shifts targets and observations."""
+    latency_steps: np.ndarray
+    """(n,) physics steps between a command and its effect."""
+
+    def __len__(self) -> int:
+        return len(self.friction)
+
+    def take(self, index: np.ndarray) -> "Randomisation":
+        """Return the rows of some environments."""
+        return Randomisation(**{f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)})
+
+
+def nominal(n: int) -> Randomisation:
+    """Return the model as built, without latency, for n environments."""
+    return Randomisation(
+        friction=np.full(n, 0.6),
+        mass_scale=np.ones((n, g1.NUM_BODIES)),
+        damping_scale=np.ones(n),
+        com_offset=np.zeros((n, 3)),
+        joint_offset=np.zeros((n, g1.NUM_JOINTS)),
+        latency_steps=np.zeros(n, np.int64),
+    )
+
+
+def draw(
+    config: RandomisationConfig, control: ControlConfig, generators: Sequence[np.random.Generator]
+) -> Randomisation:
+    """Draw the parameters of one environment from each generator, so that a seed decides one environment.
+
+    Latency is uniform over the physics steps that lie inside its range.
+    """
+    n = len(generators)
+    out = nominal(n)
+    first = int(np.ceil(config.latency_ms[0] / 1e3 / control.physics_dt - 1e-9))
+    last = int(np.floor(config.latency_ms[1] / 1e3 / control.physics_dt + 1e-9))
+    for i, rng in enumerate(generators):
+        out.friction[i] = rng.uniform(*config.friction)
+        out.mass_scale[i] = rng.uniform(*config.mass_scale, g1.NUM_BODIES)
+        out.damping_scale[i] = rng.uniform(*config.damping_scale)
+        out.com_offset[i] = rng.uniform(-1, 1, 3) * config.com_offset
+        out.joint_offset[i] = rng.uniform(-1, 1, g1.NUM_JOINTS) * config.joint_offset
+        out.latency_steps[i] = rng.integers(first, last + 1)
+    return out

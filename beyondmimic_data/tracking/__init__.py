@@ -1,0 +1,1 @@
+"""Stage 1: the tracking task, its PPO training, evaluation and export."""

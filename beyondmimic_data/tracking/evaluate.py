@@ -1,0 +1,176 @@
+"""Does a policy finish its clips? Seeded starts from frame 0, completion with its interval, tracking errors."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from beyondmimic_data.config import GateConfig, Preset, RandomisationConfig
+from beyondmimic_data.motions.clip import Clip
+from beyondmimic_data.robots import g1
+from beyondmimic_data.sim import randomisation as rand
+from beyondmimic_data.sim.mujoco_backend import MujocoBackend
+from beyondmimic_data.statistics import wilson_interval
+from beyondmimic_data.tracking import task
+from beyondmimic_data.tracking.policy import TrackingPolicy
+from beyondmimic_data.tracking.world import TrackingWorld
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """The outcome of n seeded starts; arrays of n."""
+
+    completed: np.ndarray
+    """Reached the end without a fall."""
+    seconds: np.ndarray
+    """How long each lasted."""
+    cause: np.ndarray
+    """Index into ``task.TERMINATIONS``, or -1."""
+    clip: np.ndarray
+    """Index of the clip that each played."""
+    latency_ms: np.ndarray
+    """Latency of each."""
+    errors: dict[str, np.ndarray]
+    """Mean tracking errors of each while it lasted."""
+
+
+def play(
+    policy: TrackingPolicy,
+    clips: Sequence[Clip],
+    preset: Preset,
+    seeds: Sequence[int],
+    ranges: RandomisationConfig,
+    seconds: float,
+    *,
+    feet: g1.Feet = "spheres",
+    num_threads: int = 0,
+) -> Trial:
+    """Play every clip from frame 0 once a seed, with the deterministic action on noisy observations.
+
+    Args:
+        policy: the actor.
+        clips: clips of the skill.
+        preset: control rate and task.
+        seeds: one start each; a seed decides randomisation and reset noise.
+        ranges: randomisation of the trial.
+        seconds: length to complete, or the clip's if it is shorter.
+        feet: contact model.
+        num_threads: physics threads.
+    """
+    n = len(clips) * len(seeds)
+    backend = MujocoBackend(n, preset.control, feet=feet, num_threads=num_threads)
+    world = TrackingWorld(backend, clips, preset.control, preset.task, ranges, seed=int(seeds[0]))
+    generators = [np.random.default_rng([seed, c]) for c in range(len(clips)) for seed in seeds]
+    clip = np.repeat(np.arange(len(clips)), len(seeds))
+    everyone = np.arange(n)
+    world.randomise(everyone, rand.draw(ranges, preset.control, generators))
+    world.reset(everyone, world.library.starts.numpy()[clip], generators)
+    world.refresh()
+    limit = round(seconds * preset.control.control_hz)
+    running, steps = np.ones(n, bool), np.zeros(n, np.int64)
+    completed, cause = np.zeros(n, bool), np.full(n, -1)
+    sums: dict[str, np.ndarray] = {}
+    for t in range(min(limit, int(world.library.lengths.max()) - 1)):
+        step = world.step(policy.act(world.observe()[0]))
+        world.advance_reference()
+        steps += running
+        fell = step.fell.numpy() & running
+        for name, value in step.errors.items():
+            held = running & ~fell
+            sums[name] = sums.get(name, np.zeros(n)) + np.where(held, value.numpy(), 0.0)
+        cause[fell] = step.causes.float().argmax(-1).numpy()[fell]
+        done = running & ~fell & (step.clip_end.numpy() | (t + 1 == limit))
+        completed |= done
+        running &= ~(fell | done)
+        if not running.any():
+            break
+    held_steps = np.maximum(steps - (cause >= 0), 1)
+    return Trial(
+        completed=completed,
+        seconds=steps / preset.control.control_hz,
+        cause=cause,
+        clip=clip,
+        latency_ms=world.draw.latency_steps * preset.control.physics_dt * 1e3,
+        errors={name: total / held_steps for name, total in sums.items()},
+    )
+
+
+def summarise(trial: Trial, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Return completion with its 95 % Wilson interval, mean errors, causes of falls and the share of each clip."""
+    n, done = len(trial.completed), int(trial.completed.sum())
+    low, high = wilson_interval(done, n)
+    return {
+        "completion": done / n,
+        "wilson_low": low,
+        "wilson_high": high,
+        "n": n,
+        "mean_seconds": float(trial.seconds.mean()),
+        **{name: float(values.mean()) for name, values in trial.errors.items()},
+        "falls": {name: int((trial.cause == i).sum()) for i, name in enumerate(task.TERMINATIONS)},
+        "clips": {
+            clip.name: float(trial.completed[trial.clip == i].mean()) for i, clip in enumerate(clips)
+        },
+    }
+
+
+def latency_bins(
+    policy: TrackingPolicy, clips: Sequence[Clip], preset: Preset, seeds: Sequence[int], num_threads: int = 0
+) -> list[dict[str, float]]:
+    """Return the completion in each latency bin of the training range, seeds shared between the bins."""
+    low, high = preset.randomisation.latency_ms
+    gate = preset.gate
+    bins = []
+    while low < high - 1e-9:
+        top = min(low + gate.latency_bin_ms, high)
+        ranges = dataclasses.replace(preset.randomisation, latency_ms=(low, top), push=gate.push)
+        trial = play(policy, clips, preset, seeds, ranges, gate.seconds, num_threads=num_threads)
+        bins.append({"low_ms": low, "high_ms": top, "completion": float(trial.completed.mean()), "n": len(trial.completed)})
+        low = top
+    return bins
+
+
+def evaluate_gate(
+    policy: TrackingPolicy, clips: Sequence[Clip], preset: Preset, *, seeds: int | None = None, num_threads: int = 0
+) -> dict[str, Any]:
+    """Hold a policy against the preset's gate (DESIGN section 10).
+
+    Returns:
+        The summary of the gate's trial, ``passed``, ``latency_bins``, and ``max_latency_ms``: the end of the
+        last bin before the first one under the gate's bin completion, which bounds what may be collected.
+    """
+    gate: GateConfig = preset.gate
+    count = gate.seeds if seeds is None else seeds
+    gate_seeds = [gate.seed_offset + i for i in range(count)]
+    ranges = dataclasses.replace(preset.randomisation, latency_ms=gate.latency_ms, push=gate.push)
+    trial = play(policy, clips, preset, gate_seeds, ranges, gate.seconds, num_threads=num_threads)
+    report = summarise(trial, clips)
+    bin_seeds = [gate.seed_offset + count + i for i in range(max(count // 2, 1))]
+    bins = latency_bins(policy, clips, preset, bin_seeds, num_threads)
+    usable = preset.randomisation.latency_ms[0]
+    for entry in bins:
+        if entry["completion"] < gate.min_bin_completion:
+            break
+        usable = entry["high_ms"]
+    report |= {
+        "passed": report["completion"] >= gate.completion,
+        "required": gate.completion,
+        "latency_bins": bins,
+        "max_latency_ms": usable,
+    }
+    log.info("gate: %.0f %% of %d starts complete, %.0f %% required", 100 * report["completion"], report["n"], 100 * gate.completion)
+    return report
+
+
+def check(
+    policy: TrackingPolicy, clips: Sequence[Clip], preset: Preset, num_threads: int = 0
+) -> dict[str, Any]:
+    """Try a policy during training, on seeds that no gate uses."""
+    gate, seeds = preset.gate, range(500_000, 500_000 + preset.training.check_seeds)
+    ranges = dataclasses.replace(preset.randomisation, latency_ms=gate.latency_ms, push=gate.push)
+    with torch.inference_mode():
+        return summarise(play(policy, clips, preset, list(seeds), ranges, gate.seconds, num_threads=num_threads), clips)

@@ -1,0 +1,84 @@
+"""A trained tracking policy at run time: normaliser and MLP, without the trainer."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from beyondmimic_data.errors import StoreError
+
+POLICY_FILE = "policy.safetensors"
+NORMALISER_EPS = 1e-2
+"""rsl-rl adds this to the standard deviation."""
+
+
+class TrackingPolicy(nn.Module):
+    """Deterministic actor: (N, D) observation to (N, J) action."""
+
+    def __init__(self, observation_dim: int, action_dim: int, hidden_dims: tuple[int, ...]) -> None:
+        """Build an untrained actor with ELU layers."""
+        super().__init__()
+        self.observation_dim, self.action_dim, self.hidden_dims = observation_dim, action_dim, hidden_dims
+        self.register_buffer("mean", torch.zeros(observation_dim))
+        self.register_buffer("std", torch.ones(observation_dim))
+        layers: list[nn.Module] = []
+        for i, o in zip((observation_dim, *hidden_dims), hidden_dims):
+            layers += [nn.Linear(i, o), nn.ELU()]
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden_dims[-1], action_dim))
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the mean action."""
+        return self.mlp((observation - self.mean) / (self.std + NORMALISER_EPS))
+
+    @torch.inference_mode()
+    def act(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the mean action, without gradients."""
+        return self(observation)
+
+    @classmethod
+    def from_actor_state(cls, actor: dict[str, torch.Tensor]) -> "TrackingPolicy":
+        """Take over the weights of rsl-rl's ``MLPModel`` actor."""
+        weights = [name for name in actor if name.startswith("mlp.") and name.endswith("weight")]
+        sizes = [actor[name].shape for name in weights]
+        policy = cls(sizes[0][1], sizes[-1][0], tuple(s[0] for s in sizes[:-1]))
+        state = {name: value for name, value in actor.items() if name.startswith("mlp.")}
+        state["mean"], state["std"] = actor["obs_normalizer._mean"][0], actor["obs_normalizer._std"][0]
+        policy.load_state_dict(state)
+        return policy.eval()
+
+    @classmethod
+    def load(cls, folder: Path) -> "TrackingPolicy":
+        """Load the actor of a policy folder.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
+        return cls.from_actor_state(split_state(load_weights(folder), "actor"))
+
+
+def save_weights(folder: Path, actor: dict[str, torch.Tensor], critic: dict[str, torch.Tensor]) -> None:
+    """Write actor and critic with their normalisers as one safetensors file."""
+    tensors = {f"actor.{k}": v for k, v in actor.items()} | {f"critic.{k}": v for k, v in critic.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, folder / POLICY_FILE)
+
+
+def load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Read what ``save_weights`` wrote.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    path = folder / POLICY_FILE
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"{path}: no readable policy ({error}); train the skill again") from error
+
+
+def split_state(tensors: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of ``actor`` or ``critic`` under their own names."""
+    return {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+

@@ -1,0 +1,78 @@
+"""The clips of a skill as one table of reference frames on the training device."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from beyondmimic_data.motions.clip import Clip
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceFrame:
+    """The reference of N environments at one instant, world frame of the environment, tracked bodies only."""
+
+    joint_pos: torch.Tensor
+    """(N, J) rad."""
+    joint_vel: torch.Tensor
+    """(N, J) rad/s."""
+    body_pos_w: torch.Tensor
+    """(N, K, 3) m."""
+    body_quat_w: torch.Tensor
+    """(N, K, 4)."""
+    body_lin_vel_w: torch.Tensor
+    """(N, K, 3) m/s."""
+    body_ang_vel_w: torch.Tensor
+    """(N, K, 3) rad/s."""
+
+
+class MotionLibrary:
+    """All clips of one skill, frame after frame; a frame's index is its row in that table."""
+
+    def __init__(self, clips: Sequence[Clip], body_names: Sequence[str], joint_names: Sequence[str]) -> None:
+        """Concatenate clips, selecting bodies and joints by name.
+
+        Args:
+            clips: at least one clip, all at the control rate.
+            body_names: bodies of the reference frames, the first being the base.
+            joint_names: joint order of the simulator.
+
+        Raises:
+            ValueError: a clip lacks a body or joint.
+        """
+        self.clip_names = tuple(clip.name for clip in clips)
+        self.lengths = torch.tensor([clip.num_frames for clip in clips])
+        self.starts = torch.cumsum(self.lengths, 0) - self.lengths
+        self.num_frames = int(self.lengths.sum())
+        self.fps = clips[0].fps
+        self.clip_of_frame = torch.repeat_interleave(torch.arange(len(clips)), self.lengths)
+        self.last_of_frame = (self.starts + self.lengths - 1)[self.clip_of_frame]
+
+        def table(name: str, axis_names: str, wanted: Sequence[str]) -> torch.Tensor:
+            parts = []
+            for clip in clips:
+                names = getattr(clip, axis_names)
+                parts.append(getattr(clip, name)[:, [names.index(w) for w in wanted]])
+            return torch.from_numpy(np.concatenate(parts)).float()
+
+        self._tables = ReferenceFrame(
+            joint_pos=table("joint_pos", "joint_names", joint_names),
+            joint_vel=table("joint_vel", "joint_names", joint_names),
+            body_pos_w=table("body_pos_w", "body_names", body_names),
+            body_quat_w=table("body_quat_w", "body_names", body_names),
+            body_lin_vel_w=table("body_lin_vel_w", "body_names", body_names),
+            body_ang_vel_w=table("body_ang_vel_w", "body_names", body_names),
+        )
+
+    def at(self, frames: torch.Tensor) -> ReferenceFrame:
+        """Return the reference at frame indices (N,)."""
+        tables = self._tables
+        return ReferenceFrame(
+            **{f.name: getattr(tables, f.name).index_select(0, frames) for f in dataclasses.fields(tables)}
+        )
+
+    def phase(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return (N,) progress through each frame's clip, 0 at its first frame and 1 at its last."""
+        clip = self.clip_of_frame[frames]
+        return (frames - self.starts[clip]).float() / (self.lengths[clip] - 1).clamp(min=1).float()

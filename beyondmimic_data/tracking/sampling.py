@@ -1,0 +1,80 @@
+"""Where episodes start: adaptive sampling of clip seconds by their failures (BeyondMimic v4 S1, METHOD 1.8)."""
+
+import numpy as np
+import torch
+
+from beyondmimic_data.config import SamplingConfig
+from beyondmimic_data.tracking.reference import MotionLibrary
+
+
+class StartSampler:
+    """Draws start frames over all clips of a library, more often just before where episodes fail."""
+
+    def __init__(self, library: MotionLibrary, config: SamplingConfig, rng: np.random.Generator) -> None:
+        """Cut every clip into bins of one second.
+
+        Args:
+            library: the clips.
+            config: kernel, smoothing, and whether failures count at all.
+            rng: source of draws.
+        """
+        self.config, self._rng = config, rng
+        lengths, starts = library.lengths.numpy(), library.starts.numpy()
+        width = round(library.fps)
+        first, last, clip = [], [], []
+        for c, (start, length) in enumerate(zip(starts, lengths)):
+            for low in range(0, length - 1, width):
+                first.append(start + low)
+                last.append(start + min(low + width, length - 1))
+                clip.append(c)
+        self.first, self.last, self.clip = np.array(first), np.array(last), np.array(clip)
+        """Frames [first, last) of each bin; a clip's last frame has no successor and starts no episode."""
+        self._bin_of_frame = np.searchsorted(self.first, np.arange(library.num_frames), side="right") - 1
+        self.failures = np.zeros(len(self.first))
+        """Smoothed failures of each bin."""
+        self._pending = np.zeros(len(self.first))
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Probability of each bin: uniform over frames, or by failures of the bin and its successors."""
+        if not self.config.enabled:
+            weight = (self.last - self.first).astype(float)
+            return weight / weight.sum()
+        bins = len(self.failures)
+        weight = self.failures + self.config.uniform_ratio / bins
+        kernel = self.config.kernel_decay ** np.arange(self.config.kernel_size)
+        kernel /= kernel.sum()
+        smoothed = np.zeros(bins)
+        for shift, k in enumerate(kernel):
+            # A bin collects its successors' failures, up to its own clip's last bin.
+            source = np.minimum(np.arange(bins) + shift, self._last_bin_of_clip)
+            smoothed += k * weight[source]
+        return smoothed / smoothed.sum()
+
+    @property
+    def _last_bin_of_clip(self) -> np.ndarray:
+        return np.searchsorted(self.clip, self.clip, side="right") - 1
+
+    def record_failures(self, frames: np.ndarray) -> None:
+        """Count the frames at which episodes fell during a step."""
+        self._pending += np.bincount(self._bin_of_frame[frames], minlength=len(self._pending))
+
+    def advance(self) -> None:
+        """Fold the counted failures into the average, once a control step."""
+        a = self.config.smoothing
+        self.failures = a * self._pending + (1 - a) * self.failures
+        self._pending[:] = 0
+
+    def draw(self, n: int) -> np.ndarray:
+        """Draw (n,) start frames: a bin by its probability, uniform inside it."""
+        bins = self._rng.choice(len(self.first), size=n, p=self.probabilities)
+        return self._rng.integers(self.first[bins], self.last[bins])
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return what a checkpoint has to keep."""
+        return {"failures": torch.from_numpy(self.failures.copy())}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Restore ``state``; a different number of bins (another clip) starts afresh."""
+        if len(state["failures"]) == len(self.failures):
+            self.failures = state["failures"].numpy().copy()

@@ -1,0 +1,315 @@
+"""Training one skill: rsl-rl's PPO on the MuJoCo batch, with checks, checkpoints and a wall-clock budget."""
+
+import contextlib
+import dataclasses
+import io
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rsl_rl.algorithms import PPO
+
+from beyondmimic_data.config import PpoConfig, Preset
+from beyondmimic_data.errors import BeyondMimicError
+from beyondmimic_data.files import atomic_path, write_json
+from beyondmimic_data.motions.clip import Clip
+from beyondmimic_data.sim.mujoco_backend import MujocoBackend
+from beyondmimic_data.tracking import evaluate
+from beyondmimic_data.tracking.policy import TrackingPolicy, load_weights, save_weights, split_state
+from beyondmimic_data.tracking.vec_env import TrackingVecEnv
+
+log = logging.getLogger(__name__)
+
+CODE_VERSION = "1"
+"""Raise when training would give something else from the same clips and configuration."""
+CHECKPOINT = Path("scratch") / "checkpoint.pt"
+Progress = Callable[[dict[str, float]], None]
+
+
+class TrainingDivergedError(BeyondMimicError):
+    """The update produced numbers that are not finite."""
+
+
+def ppo_settings(config: PpoConfig) -> dict[str, Any]:
+    """Return the configuration that rsl-rl's ``PPO.construct_algorithm`` reads; it changes what it is given."""
+    network = {
+        "class_name": "MLPModel",
+        "hidden_dims": list(config.hidden_dims),
+        "activation": "elu",
+        "obs_normalization": True,
+    }
+    distribution = {"class_name": "GaussianDistribution", "init_std": config.init_std, "std_type": "scalar"}
+    return {
+        "num_steps_per_env": config.steps_per_env,
+        "obs_groups": {"actor": ["actor"], "critic": ["critic"]},
+        "multi_gpu": None,
+        "actor": {**network, "distribution_cfg": distribution},
+        "critic": dict(network),
+        "algorithm": {
+            "class_name": "PPO",
+            "num_learning_epochs": config.learning_epochs,
+            "num_mini_batches": config.mini_batches,
+            "clip_param": config.clip_param,
+            "gamma": config.gamma,
+            "lam": config.lam,
+            "value_loss_coef": config.value_loss_coef,
+            "entropy_coef": config.entropy_coef,
+            "learning_rate": config.learning_rate,
+            "max_grad_norm": config.max_grad_norm,
+            "use_clipped_value_loss": True,
+            "schedule": config.schedule,
+            "desired_kl": config.desired_kl,
+        },
+    }
+
+
+@dataclasses.dataclass
+class Counters:
+    """How far a training is."""
+
+    iteration: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    falls: int = 0
+    physics_failures: int = 0
+
+
+class Trainer:
+    """PPO on one skill's clips; ``iterate`` collects one batch and updates once."""
+
+    def __init__(self, clips: Sequence[Clip], preset: Preset, num_threads: int) -> None:
+        """Build environment and algorithm; seeds torch."""
+        self.preset, self.clips, self.num_threads = preset, clips, num_threads
+        training = preset.training
+        torch.manual_seed(training.seed)
+        self.backend = MujocoBackend(training.num_envs, preset.control, num_threads=num_threads)
+        self.env = TrackingVecEnv(self.backend, clips, preset, training.seed)
+        self.observations = self.env.get_observations()
+        with contextlib.redirect_stdout(io.StringIO()):  # rsl-rl prints its networks
+            self.algorithm = PPO.construct_algorithm(self.observations, self.env, ppo_settings(preset.ppo), "cpu")
+        self.algorithm.train_mode()
+        self.counters = Counters()
+
+    def iterate(self) -> dict[str, float]:
+        """Collect ``steps_per_env`` steps, update, and return the iteration's figures.
+
+        Raises:
+            TrainingDivergedError: a loss is not finite.
+        """
+        started = time.perf_counter()
+        reward, falls, lengths, error = 0.0, 0, [], 0.0
+        with torch.inference_mode():
+            for _ in range(self.preset.ppo.steps_per_env):
+                actions = self.algorithm.act(self.observations)
+                self.observations, rewards, dones, extras = self.env.step(actions)
+                self.algorithm.process_env_step(self.observations, rewards, dones, extras)
+                reward += float(rewards.mean())
+                falls += int(extras["fell"].sum())
+                lengths.append(extras["episode_lengths"])
+                error = float(extras["log"]["body_pos_err_m"])
+            self.algorithm.compute_returns(self.observations)
+        collected = time.perf_counter()
+        losses = self.algorithm.update()
+        if not all(np.isfinite(value) for value in losses.values()):
+            raise TrainingDivergedError(
+                f"PPO losses are not finite after {self.counters.steps} steps: {losses}; "
+                "lower ppo.learning_rate or ppo.init_std"
+            )
+        finished = time.perf_counter()
+        batch = self.env.num_envs * self.preset.ppo.steps_per_env
+        counters = self.counters
+        counters.iteration += 1
+        counters.steps += batch
+        counters.seconds += finished - started
+        counters.falls += falls
+        counters.physics_failures = self.backend.failures
+        ended = torch.cat(lengths).float()
+        return {
+            "iteration": counters.iteration,
+            "steps": counters.steps,
+            "minutes": counters.seconds / 60,
+            "reward_per_step": reward / self.preset.ppo.steps_per_env,
+            "falls_per_1000_steps": 1e3 * falls / batch,
+            "mean_episode_seconds": float(ended.mean()) * self.env.world.dt if len(ended) else float("nan"),
+            "body_pos_err_m": error,
+            "action_std": float(self.algorithm.get_policy().distribution.std_param.detach().mean()),
+            "learning_rate": self.algorithm.learning_rate,
+            "steps_per_s": batch / (finished - started),
+            "update_share": (finished - collected) / (finished - started),
+            **{f"loss/{name}": float(value) for name, value in losses.items()},
+        }
+
+    def policy(self) -> TrackingPolicy:
+        """Return a copy of the current actor for evaluation."""
+        return TrackingPolicy.from_actor_state(
+            {k: v.clone() for k, v in self.algorithm.save()["actor_state_dict"].items()}
+        )
+
+    def warm_start(self, folder: Path) -> None:
+        """Take actor, critic and normalisers from another policy of the same shape."""
+        tensors = load_weights(folder)
+        actor, critic = split_state(tensors, "actor"), split_state(tensors, "critic")
+        self.algorithm._raw_actor.load_state_dict(actor)
+        self.algorithm._raw_critic.load_state_dict(critic)
+
+    def save(self, folder: Path) -> None:
+        """Write the policy: actor and critic as safetensors."""
+        state = self.algorithm.save()
+        save_weights(folder, state["actor_state_dict"], state["critic_state_dict"])
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed training needs; simulator states are not part of it."""
+        return {
+            "algorithm": self.algorithm.save(),
+            "counters": dataclasses.asdict(self.counters),
+            "sampler": self.env.sampler.state(),
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``. Episodes restart, so a resumed training is not bit-equal to an undisturbed one."""
+        self.algorithm.load(state["algorithm"], None, strict=True)
+        self.counters = Counters(**state["counters"])
+        self.env.sampler.load_state(state["sampler"])
+        torch.set_rng_state(state["torch_rng"])
+
+
+def train_policy(
+    clips: Sequence[Clip],
+    preset: Preset,
+    folder: Path,
+    *,
+    warm_start: Path | None = None,
+    num_threads: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train a tracking policy until it passes its check, or its budget is spent.
+
+    The best policy over the checks is written to ``folder``. A checkpoint under ``folder/scratch`` lets a
+    killed training go on; it is removed at the end.
+
+    Args:
+        clips: the skill's clips.
+        preset: every number.
+        folder: where the policy goes.
+        warm_start: folder of a policy to start from.
+        num_threads: physics and torch threads; 0 takes every core.
+        progress: called with each iteration's figures.
+
+    Returns:
+        The training record: curve, checks, counters, how it ended.
+    """
+    threads = num_threads or (os.cpu_count() or 1)
+    torch.set_num_threads(threads)
+    trainer = Trainer(clips, preset, threads)
+    session = _Session(trainer, folder)
+    if not session.resume() and warm_start is not None:
+        trainer.warm_start(warm_start)
+        session.check()  # the parent may pass as it is
+    while not session.finished():
+        figures = trainer.iterate()
+        session.record(figures)
+        if progress is not None:
+            progress(figures)
+    return session.close(warm_start)
+
+
+class _Session:
+    """The bookkeeping around a trainer: checks, best policy, checkpoints, budget."""
+
+    def __init__(self, trainer: Trainer, folder: Path) -> None:
+        self.trainer, self.folder, self.config = trainer, folder, trainer.preset.training
+        self.curve: list[dict[str, float]] = []
+        self.checks: list[dict[str, Any]] = []
+        self.best: tuple[float, float] = (-1.0, 0.0)
+        self.ended = ""
+        self._checked_at = trainer.counters.seconds
+        self._saved_at = trainer.counters.seconds
+
+    def finished(self) -> bool:
+        """Tell whether training is over, and note why."""
+        counters = self.trainer.counters
+        if self.checks and self.checks[-1]["completion"] >= self.config.stop_completion:
+            self.ended = "passed its check"
+        elif counters.iteration >= self.config.max_iterations:
+            self.ended = "reached its iterations"
+        elif self.config.minutes is not None and counters.seconds >= 60 * self.config.minutes:
+            self.ended = "spent its minutes"
+        return bool(self.ended)
+
+    def record(self, figures: dict[str, float]) -> None:
+        """Keep an iteration's figures; check and save when due."""
+        self.curve.append(figures)
+        seconds = self.trainer.counters.seconds
+        if seconds - self._checked_at >= 60 * self.config.check_every_minutes:
+            self.check()
+        if seconds - self._saved_at >= 60 * self.config.checkpoint_minutes:
+            self.checkpoint()
+
+    def check(self) -> None:
+        """Try the policy and keep it if it is the best so far."""
+        trainer = self.trainer
+        result = evaluate.check(trainer.policy(), trainer.clips, trainer.preset, trainer.num_threads)
+        result = {"steps": trainer.counters.steps, "minutes": trainer.counters.seconds / 60, **result}
+        self.checks.append(result)
+        self._checked_at = trainer.counters.seconds
+        score = (result["completion"], result["mean_seconds"] - result["body_pos_err_m"])
+        if score > self.best:
+            self.best = score
+            trainer.save(self.folder)
+        log.info(
+            "check at %.1f min, %.2f M steps: %.0f %% of %d starts complete, %.1f cm",
+            result["minutes"], result["steps"] / 1e6, 100 * result["completion"], result["n"], 100 * result["body_pos_err_m"],
+        )
+
+    def checkpoint(self) -> None:
+        """Write everything a resumed training needs, atomically."""
+        state = {
+            "trainer": self.trainer.state(), "curve": self.curve, "checks": self.checks, "best": list(self.best)
+        }
+        with atomic_path(self.folder / CHECKPOINT) as temporary:
+            torch.save(state, temporary)
+        self._saved_at = self.trainer.counters.seconds
+
+    def resume(self) -> bool:
+        """Go on from a checkpoint in the folder, if there is one."""
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return False
+        state = torch.load(path, weights_only=True)
+        self.trainer.load_state(state["trainer"])
+        self.curve, self.checks, self.best = state["curve"], state["checks"], tuple(state["best"])
+        self._checked_at = self._saved_at = self.trainer.counters.seconds
+        log.info("resumed at %.1f min, %.2f M steps", self._saved_at / 60, self.trainer.counters.steps / 1e6)
+        return True
+
+    def close(self, warm_start: Path | None) -> dict[str, Any]:
+        """Check the last policy, drop the checkpoint, and return the training record."""
+        if not self.checks or self.checks[-1]["steps"] != self.trainer.counters.steps:
+            self.check()
+        counters = self.trainer.counters
+        record = {
+            "ended": self.ended,
+            "code_version": CODE_VERSION,
+            "warm_start": str(warm_start.name) if warm_start else None,
+            **dataclasses.asdict(counters),
+            "steps_per_s": counters.steps / counters.seconds if counters.seconds else 0.0,
+            "checks": self.checks,
+            "curve": _thin(self.curve, 500),
+        }
+        write_json(self.folder / "training.json", record)
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.folder / CHECKPOINT).parent.rmdir()
+        return record
+
+
+def _thin(curve: list[dict[str, float]], most: int) -> list[dict[str, float]]:
+    """Keep at most ``most`` points, evenly spread."""
+    stride = -(-len(curve) // most) or 1
+    return curve[::stride]

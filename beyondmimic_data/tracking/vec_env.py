@@ -1,0 +1,93 @@
+"""The tracking world as rsl-rl's vectorised environment: automatic resets, time-outs, adaptive starts."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from rsl_rl.env import VecEnv
+from tensordict import TensorDict
+
+from beyondmimic_data.config import Preset, RandomisationConfig
+from beyondmimic_data.motions.clip import Clip
+from beyondmimic_data.sim import randomisation as rand
+from beyondmimic_data.sim.backend import Backend
+from beyondmimic_data.tracking.sampling import StartSampler
+from beyondmimic_data.tracking.world import TrackingWorld
+
+
+class TrackingVecEnv(VecEnv):
+    """N tracking environments for rsl-rl's PPO."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        clips: Sequence[Clip],
+        preset: Preset,
+        seed: int,
+        randomisation: RandomisationConfig | None = None,
+    ) -> None:
+        """Randomise and reset every environment.
+
+        Every parameter is drawn once an environment, at start-up, as the released task does (METHOD 1.7).
+        """
+        self.ranges = preset.randomisation if randomisation is None else randomisation
+        self.world = TrackingWorld(backend, clips, preset.control, preset.task, self.ranges, seed)
+        self.sampler = StartSampler(self.world.library, preset.sampling, self.world.rng)
+        self.num_envs = backend.num_envs
+        self.num_actions = len(backend.joint_names)
+        self.device = "cpu"
+        self.cfg: dict[str, Any] = {}
+        self.max_episode_length = round(preset.task.episode_seconds * preset.control.control_hz)
+        self.episode_length_buf = torch.zeros(self.num_envs, dtype=torch.long)
+        self._control = preset.control
+        everyone = np.arange(self.num_envs)
+        self.world.randomise(everyone, self._draw(self.num_envs))
+        self._reset(everyone)
+        # Staggered first time-outs keep the batch from resetting in step.
+        self.episode_length_buf = torch.from_numpy(
+            self.world.rng.integers(0, self.max_episode_length, self.num_envs)
+        )
+
+    def _draw(self, n: int) -> rand.Randomisation:
+        return rand.draw(self.ranges, self._control, self.world.rng.spawn(n))
+
+    def _reset(self, ids: np.ndarray) -> None:
+        if len(ids):
+            self.world.reset(ids, self.sampler.draw(len(ids)))
+            self.episode_length_buf[ids] = 0
+            self.world.refresh()
+        else:
+            self.world.advance_reference()
+
+    def get_observations(self) -> TensorDict:
+        """Return the groups ``actor`` and ``critic``."""
+        actor, critic = self.world.observe()
+        return TensorDict({"actor": actor, "critic": critic}, batch_size=[self.num_envs])
+
+    def step(self, actions: torch.Tensor) -> tuple[TensorDict, torch.Tensor, torch.Tensor, dict[str, Any]]:
+        """Step, then reset what fell, timed out, or came to its clip's end; the last two are truncations."""
+        frames = self.world.frame.numpy().copy()
+        step = self.world.step(actions)
+        self.episode_length_buf += 1
+        fell = step.fell
+        truncated = (step.clip_end | (self.episode_length_buf >= self.max_episode_length)) & ~fell
+        done = fell | truncated
+        if fell.any():
+            self.sampler.record_failures(frames[fell.numpy()])
+        self.sampler.advance()
+        lengths = self.episode_length_buf[done].clone()
+        self._reset(done.nonzero().flatten().numpy())
+        log = {f"reward/{name}": value.mean() for name, value in step.reward_terms.items()}
+        log["body_pos_err_m"] = step.errors["body_pos_err_m"].nanmean()
+        extras = {"time_outs": truncated, "log": log, "fell": fell, "episode_lengths": lengths}
+        return self.get_observations(), step.reward, done.long(), extras
+
+
+def without_start_noise(preset: Preset) -> Preset:
+    """Return a preset whose resets are exact and whose observations carry no noise; for tests and traces."""
+    quiet = dataclasses.replace(
+        preset.task, reset_position=(0, 0, 0), reset_rotation=(0, 0, 0), reset_joint=0.0, observation_noise=False
+    )
+    return dataclasses.replace(preset, task=quiet)
