@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ _TEMPORARY = re.compile(r"\..+\.tmp(\.[^.]+)?|.+\.partial")
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that is on the disk and renamed into place when the block succeeds."""
+    """Give a temporary path beside ``path``, synced and renamed into place when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp" + path.suffix, dir=path.parent)
     os.close(handle)
@@ -28,9 +29,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def is_temporary(path: Path) -> bool:
-    """Say whether a name is one that a killed writer leaves behind: ``atomic_path``'s or zarr-python's."""
-    return _TEMPORARY.fullmatch(path.name) is not None
+def sweep(folder: Path) -> list[Path]:
+    """Remove the temporary files and folders that killed writers left below, and return them.
+
+    Their names are ``atomic_path``'s or zarr-python's.
+    """
+    left = [path for path in folder.rglob("*") if _TEMPORARY.fullmatch(path.name)]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return left
 
 
 def sync(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Bytes on disk: artifacts by recipe, the trajectory store, the episode index. No orchestration."""
