@@ -1,0 +1,272 @@
+"""From a person's keypoints to targets for the robot: bone directions on the robot's bone lengths."""
+
+import dataclasses
+import functools
+
+import mujoco
+import numpy as np
+
+from beyondmimic_data import rotations
+from beyondmimic_data.motions import kinematics
+from beyondmimic_data.motions.contacts import (
+    Contacts,
+    find_contacts,
+    hold_still,
+    level_ground,
+    raise_above,
+    reach,
+)
+from beyondmimic_data.motions.keypoints import (
+    SIDES,
+    Keypoints,
+    frame_from_xz,
+    frame_from_zy,
+    smooth,
+    speed,
+    unit,
+)
+from beyondmimic_data.robots import g1, g1_facts
+
+UP = np.array([0.0, 0.0, 1.0])
+SWING_CLEARANCE = 0.015
+"""m of air under a swinging sole; a person's toe passes closer than a robot can follow."""
+SWING_SPEED = 0.8
+"""m/s; the clearance grows from none at half this speed to all at one and a half times it."""
+MAX_LEG_STRETCH = 0.985
+"""Longest hip-to-ankle distance as a share of the straight leg; the pelvis is lowered beyond it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RobotBody:
+    """Lengths and offsets of the robot in its zero pose, m; sided arrays are (2, 3)."""
+
+    hips: np.ndarray
+    """Hip centres in the pelvis frame: on the hip pitch axis, above the knees."""
+    torso: np.ndarray
+    """Torso link in the pelvis frame."""
+    shoulders: np.ndarray
+    """Shoulder roll links in the torso frame."""
+    thigh: float
+    shin: float
+    upper_arm: float
+    forearm: float
+    ankle_height: float
+    """Height of the ankle roll link over the floor when the sole is flat."""
+    heel: np.ndarray
+    """Corners of the heel in the ankle frame, on the sole, (2, 3)."""
+    toe: np.ndarray
+    """Corners of the toe, (2, 3)."""
+
+    @property
+    def sole(self) -> np.ndarray:
+        """(4, 3) corners of the sole in the ankle frame."""
+        return np.concatenate([self.heel, self.toe])
+
+
+@functools.cache
+def robot_body() -> RobotBody:
+    """Measure the robot's zero pose."""
+    position = dict(zip(g1.BODY_NAMES, kinematics.forward(kinematics.model().qpos0[None])[0][0]))
+
+    def sided(link: str) -> np.ndarray:
+        return np.array([position[f"{side}_{link}_link"] for side in SIDES])
+
+    hips = sided("hip_pitch")
+    hips[:, 1] = sided("hip_roll")[:, 1]
+    knees, ankles, shoulders, elbows = (sided(n) for n in ("knee", "ankle_roll", "shoulder_roll", "elbow"))
+    soles = [s for s in g1_facts.FOOT_SPHERES if s.link == g1_facts.FOOT_BODIES[0]]
+    corners = np.array([np.subtract(s.start, (0, 0, s.radius)) for s in soles])
+    return RobotBody(
+        hips=hips - position["pelvis"],
+        torso=position["torso_link"] - position["pelvis"],
+        shoulders=shoulders - position["torso_link"],
+        thigh=float(np.linalg.norm(knees[0] - hips[0])),
+        shin=float(np.linalg.norm(ankles[0] - knees[0])),
+        upper_arm=float(np.linalg.norm(elbows[0] - shoulders[0])),
+        forearm=float(np.linalg.norm(sided("wrist_yaw")[0] - elbows[0])),
+        ankle_height=float(-corners[:, 2].min()),
+        heel=corners[corners[:, 0] < 0],
+        toe=corners[corners[:, 0] > 0],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """Where the robot's links should be, world frame; sided arrays are (T, 2, ...) left and right."""
+
+    pelvis_pos: np.ndarray
+    """(T, 3) m."""
+    pelvis_quat: np.ndarray
+    """(T, 4) wxyz."""
+    torso_quat: np.ndarray
+    """(T, 4)."""
+    knees: np.ndarray
+    """(T, 2, 3) m."""
+    ankles: np.ndarray
+    """(T, 2, 3) m, ankle roll links."""
+    foot_quat: np.ndarray
+    """(T, 2, 4)."""
+    elbows: np.ndarray
+    """(T, 2, 3) m."""
+    wrists: np.ndarray
+    """(T, 2, 3) m, wrist yaw links."""
+    contacts: Contacts
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames T."""
+        return len(self.pelvis_pos)
+
+
+def make_targets(points: Keypoints, rest: Keypoints | None, fps: float) -> tuple[Targets, dict[str, float]]:
+    """Turn keypoints into targets for the robot.
+
+    Args:
+        points: the person at the control rate, z up, any unit.
+        rest: one frame of an upright rest pose that calibrates pelvis, torso and feet; ``None`` takes the
+            joints' directions as they are and calibrates feet by their stance.
+        fps: control rate, Hz.
+
+    Returns:
+        The targets and figures: ``scale`` (robot metres a unit) and ``ground_slope_deg``.
+    """
+    body = robot_body()
+    scale = (body.thigh + body.shin) / points.leg_length
+    points, slopes = level_ground(points, scale, fps)
+    origin = np.append(points.pelvis[0, :2], -body.ankle_height)
+    points = points.map(lambda a: a - origin)
+    contacts = find_contacts(points, fps)
+
+    pelvis_rot, torso_rot = _trunk_frames(points)
+    if rest is not None:
+        rest_pelvis, rest_torso = _trunk_frames(rest)
+        pelvis_rot, torso_rot = pelvis_rot @ rest_pelvis[0].T, torso_rot @ rest_torso[0].T
+    foot_quat = _flatten(_foot_quats(points, rest, contacts), contacts)
+
+    pelvis = points.pelvis - pelvis_rot @ body.hips.mean(0)
+    hips = pelvis[:, None] + np.einsum("tij,sj->tsi", pelvis_rot, body.hips)
+    ankles = _chain(hips, points.hips, points.knees, points.ankles, body.thigh, body.shin)[1]
+    ankles = np.stack([_plant(ankles[:, s], foot_quat[:, s], contacts, s, fps) for s in range(2)], 1)
+    lowering = _lowering(hips, ankles, (body.thigh + body.shin) * MAX_LEG_STRETCH)
+    pelvis, hips = pelvis - lowering[:, None] * UP, hips - lowering[:, None, None] * UP
+    knees = hips + body.thigh * unit(points.knees - points.hips)
+
+    torso = pelvis + pelvis_rot @ body.torso
+    shoulders = torso[:, None] + np.einsum("tij,sj->tsi", torso_rot, body.shoulders)
+    elbows, wrists = _chain(
+        shoulders, points.shoulders, points.elbows, points.wrists, body.upper_arm, body.forearm
+    )
+    targets = Targets(
+        pelvis_pos=pelvis,
+        pelvis_quat=to_quaternions(pelvis_rot),
+        torso_quat=to_quaternions(torso_rot),
+        knees=knees,
+        ankles=ankles,
+        foot_quat=foot_quat,
+        elbows=elbows,
+        wrists=wrists,
+        contacts=contacts,
+    )
+    return targets, {"scale": scale, "ground_slope_deg": float(np.degrees(np.abs(slopes).max()))}
+
+
+def to_quaternions(matrices: np.ndarray) -> np.ndarray:
+    """Turn rotation matrices (..., 3, 3) into quaternions wxyz."""
+    flat = matrices.reshape(-1, 9)
+    out = np.empty((len(flat), 4))
+    for row, matrix in zip(out, flat):
+        mujoco.mju_mat2Quat(row, matrix)
+    return out.reshape(*matrices.shape[:-2], 4)
+
+
+def sole_heights(ankles: np.ndarray, quats: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Return the heights (T, C) of corners (C, 3) of one foot with ankle (T, 3) and orientation (T, 4)."""
+    return rotations.rotate(quats[:, None], corners[None])[..., 2] + ankles[:, None, 2]
+
+
+def _trunk_frames(points: Keypoints) -> tuple[np.ndarray, np.ndarray]:
+    """Return orientations (T, 3, 3) of pelvis and torso."""
+    pelvis = frame_from_zy(points.spine - points.pelvis, points.hips[:, 0] - points.hips[:, 1])
+    torso = frame_from_zy(points.neck - points.pelvis, points.shoulders[:, 0] - points.shoulders[:, 1])
+    return pelvis, torso
+
+
+def _foot_frames(points: Keypoints) -> np.ndarray:
+    """Return foot orientations (T, 2, 3, 3) with x along the foot.
+
+    The world's up is no hint for a toe that points down; the shin then says where the instep is.
+    """
+    along = unit(points.toes - points.ankles)
+    shin = unit(points.knees - points.ankles)
+    trust = np.clip(1.15 - 1.6 * along[..., 2:] ** 2, 0, 1)
+    return frame_from_xz(along, trust * UP + (1 - trust) * shin)
+
+
+def _foot_quats(points: Keypoints, rest: Keypoints | None, contacts: Contacts) -> np.ndarray:
+    """Return foot orientations (T, 2, 4), level when the person's foot is flat, heading along its toes."""
+    quats = to_quaternions(_foot_frames(points))
+    reference = None if rest is None else to_quaternions(_foot_frames(rest))[0]
+    out = np.empty_like(quats)
+    for s in range(2):
+        standing = quats[contacts.flat[:, s], s]
+        if reference is not None:
+            flat = reference[s]
+        else:
+            flat = standing[_median_pitch(standing)] if len(standing) else quats[0, s]
+        to_level = rotations.multiply(rotations.conjugate(flat), rotations.yaw_only(flat))
+        out[:, s] = rotations.multiply(quats[:, s], to_level)
+    return out
+
+
+def _median_pitch(quats: np.ndarray) -> int:
+    """Return the index of the quaternion of (N, 4) whose x axis has the median slope."""
+    slope = rotations.to_rot6d(quats)[:, 2]
+    return int(np.argsort(slope)[len(slope) // 2])
+
+
+def _flatten(quats: np.ndarray, contacts: Contacts) -> np.ndarray:
+    """Make feet level, with one heading a stance, while heel and toe stand; (T, 2, 4)."""
+    out = np.empty_like(quats)
+    for s in range(2):
+        heading = np.unwrap(rotations.yaw(quats[:, s]))
+        heading += hold_still(heading[:, None, None], contacts.flat[:, s : s + 1])[:, 0]
+        level = rotations.from_yaw(heading)
+        change = rotations.to_rotation_vector(rotations.multiply(rotations.conjugate(quats[:, s]), level))
+        change[~contacts.flat[:, s]] = np.nan
+        out[:, s] = rotations.multiply(quats[:, s], rotations.from_rotation_vector(reach(change)))
+    return out
+
+
+def _chain(
+    roots: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, upper: float, lower: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lay a person's two bones a-b and b-c, (T, 2, 3), on the robot's lengths from ``roots``."""
+    middle = roots + upper * unit(b - a)
+    return middle, middle + lower * unit(c - b)
+
+
+def _plant(ankles: np.ndarray, quats: np.ndarray, contacts: Contacts, side: int, fps: float) -> np.ndarray:
+    """Correct one foot's path (T, 3): what stands stays, nothing is under the floor, swings clear it."""
+    body = robot_body()
+    ends = np.stack([body.heel.mean(0), body.toe.mean(0)])
+    standing = np.stack([contacts.heel[:, side], contacts.toe[:, side]], 1)
+    path = ankles[:, None] + rotations.rotate(quats[:, None], ends[None])
+    planted = ankles.copy()
+    planted[:, :2] += hold_still(path[..., :2], standing)
+    heights = np.stack(
+        [sole_heights(planted, quats, body.heel).min(1), sole_heights(planted, quats, body.toe).min(1)], 1
+    )
+    touching = np.where(standing, heights, np.inf).min(1)
+    planted[:, 2] += reach(np.where(np.isfinite(touching), -touching, np.nan)[:, None])[:, 0]
+    swing = np.clip(speed(smooth(planted[:, :2], 1), fps) / SWING_SPEED - 0.5, 0, 1) * SWING_CLEARANCE
+    floor = np.where(standing.any(1), 0.0, swing)
+    planted[:, 2] += raise_above(sole_heights(planted, quats, body.sole).min(1), floor, standing.any(1))
+    return planted
+
+
+def _lowering(hips: np.ndarray, ankles: np.ndarray, longest: float) -> np.ndarray:
+    """Return how far (T,) the pelvis must come down so that no leg is longer than ``longest``."""
+    level = np.linalg.norm((hips - ankles)[..., :2], axis=-1)
+    tallest = ankles[..., 2] + np.sqrt(np.maximum(longest**2 - level**2, 0.0))
+    headroom = (tallest - hips[..., 2]).min(1)
+    return smooth(raise_above(headroom, np.zeros(len(hips)), np.zeros(len(hips), bool)), 1.0)
