@@ -22,6 +22,11 @@ def array_path(folder: Path) -> Path:
     return folder / GROUP / ARRAY
 
 
+def metadata_paths(folder: Path) -> tuple[Path, Path]:
+    """Return the metadata files of the array and of the group."""
+    return array_path(folder) / "zarr.json", group_path(folder) / "zarr.json"
+
+
 def chunk_path(folder: Path, unit: int) -> Path:
     """Return a unit's chunk file (Zarr's default key encoding)."""
     return folder / GROUP / ARRAY / "c" / str(unit) / "0"
