@@ -1,9 +1,12 @@
 """The embedded default back end: G1 robots on ``mujoco.batch``, a C thread pool over independent states."""
 
+import dataclasses
+import time
+
 import mujoco
 import numpy as np
 import torch
-from mujoco.batch import Batch
+from mujoco.batch import Batch, SimulationError
 
 from beyondmimic_data import rotations
 from beyondmimic_data.config import ControlConfig
@@ -12,7 +15,30 @@ from beyondmimic_data.sim.backend import RobotState
 from beyondmimic_data.sim.randomisation import Randomisation
 
 _VEL = int(mujoco.mjtStage.mjSTAGE_VEL.value)
+_ACC = int(mujoco.mjtStage.mjSTAGE_ACC.value)
 _NONE = int(mujoco.mjtStage.mjSTAGE_NONE.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A recorded state write."""
+
+    ids: np.ndarray
+    qpos: np.ndarray
+    qvel: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Stepped:
+    """A recorded call of the batch's ``step``."""
+
+    ctrl: np.ndarray
+    substeps: int
+    stage: int
+
+
+TraceEvent = Written | Stepped
+
 HISTORY = 8
 """Control steps of commands kept for delayed application; bounds the latency to seven of them."""
 
@@ -47,6 +73,10 @@ class MujocoBackend:
         self._torso = self.model.body(g1_facts.ANCHOR_BODY).id
         self._commands = np.tile(g1.joint_table().default_pos, (HISTORY, num_envs, 1))
         self._latency = np.zeros(num_envs, np.int64)
+        self.trace: list[TraceEvent] | None = None
+        """Set to a list to record every write and step, for ``replay``."""
+        self.physics_seconds = 0.0
+        """Time spent stepping since the start."""
         self.failures = 0
         """Simulations that MuJoCo refused to step since the start; their environments are marked non-finite."""
 
@@ -92,7 +122,10 @@ class MujocoBackend:
         self._qvel[ids] = np.concatenate([root_lin_vel_w, ang_vel_b, joint_vel], axis=1)
         self._commands[:, ids] = joint_pos
         self._ctrl[ids] = joint_pos
-        self.batch.forward(ids=ids, stage=_VEL)
+        if self.trace is not None:
+            self.trace.append(Written(ids, self._qpos[ids].copy(), self._qvel[ids].copy()))
+        # All stages: a contact force that no call computed would be another simulation's.
+        self.batch.forward(ids=ids, stage=_ACC)
 
     def step(self, targets: np.ndarray) -> None:
         """Advance one control step; every environment applies each target after its own latency.
@@ -113,12 +146,29 @@ class MujocoBackend:
             self._step(1, _VEL if substep == self.decimation - 1 else _NONE)
 
     def _step(self, substeps: int, stage: int) -> None:
+        if self.trace is not None:
+            self.trace.append(Stepped(self._ctrl.copy(), substeps, stage))
+        started = time.perf_counter()
         try:
             self.batch.step(nstep=substeps, stage=stage)
-        except mujoco.batch.SimulationError as error:
+        except SimulationError as error:
             # The task ends an episode whose state is not finite.
             self.failures += len(error.ids)
             self._qpos[error.ids] = np.nan
+        self.physics_seconds += time.perf_counter() - started
+
+    def replay(self, trace: "list[TraceEvent]") -> float:
+        """Step the batch bare through a recorded trace and return the seconds it took."""
+        started = time.perf_counter()
+        for event in trace:
+            if isinstance(event, Written):
+                self.batch.reset(ids=event.ids, stage=_NONE)
+                self._qpos[event.ids], self._qvel[event.ids] = event.qpos, event.qvel
+                self.batch.forward(ids=event.ids, stage=_ACC)
+            else:
+                self._ctrl[:] = event.ctrl
+                self.batch.step(nstep=event.substeps, stage=event.stage)
+        return time.perf_counter() - started
 
     def push(self, ids: np.ndarray, lin_vel: np.ndarray, ang_vel: np.ndarray) -> None:
         """Add velocities to floating bases, world frame; seen by the next step."""
@@ -139,7 +189,7 @@ class MujocoBackend:
             return
         friction = self.batch.expand("geom_friction")
         friction[np.ix_(ids, self._feet, [0])] = draw.friction[:, None, None]
-        model, rows = self.model, np.ix_(ids, np.arange(1, model_bodies(self.model)))
+        model, rows = self.model, np.ix_(ids, np.arange(1, self.model.nbody))
         self.batch.expand("body_mass")[rows] = model.body_mass[1:] * draw.mass_scale
         self.batch.expand("body_inertia")[rows] = model.body_inertia[1:] * draw.mass_scale[..., None]
         self.batch.expand("body_ipos")[ids, self._torso] = model.body_ipos[self._torso] + draw.com_offset
@@ -149,7 +199,3 @@ class MujocoBackend:
         self.batch.set_const(ids)
         self._latency[ids] = draw.latency_steps
 
-
-def model_bodies(model: mujoco.MjModel) -> int:
-    """Return the number of bodies with the world."""
-    return int(model.nbody)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from rsl_rl.algorithms import PPO
 
+from beyondmimic_data import process
 from beyondmimic_data.config import PpoConfig, Preset
 from beyondmimic_data.errors import BeyondMimicError
 from beyondmimic_data.files import atomic_path, write_json
@@ -205,7 +206,7 @@ def train_policy(
         The training record: curve, checks, counters, how it ended.
     """
     threads = num_threads or (os.cpu_count() or 1)
-    torch.set_num_threads(threads)
+    process.prepare(threads)
     trainer = Trainer(clips, preset, threads)
     session = _Session(trainer, folder)
     if not session.resume() and warm_start is not None:

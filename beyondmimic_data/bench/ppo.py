@@ -1,0 +1,70 @@
+"""PPO throughput against the bare physics and the bare network updates it cannot do without."""
+
+import dataclasses
+import statistics
+import time
+
+import torch
+from torch import nn
+
+from beyondmimic_data import process
+from beyondmimic_data.config import quick
+from beyondmimic_data.motions.synth import synthesise
+from beyondmimic_data.tracking.train import Trainer
+
+ROUNDS = 3
+
+
+def bench_ppo() -> dict[str, float]:
+    """Train some iterations; after each, replay its physics bare and run the bare forward and backward passes.
+
+    Returns:
+        ``steps_per_s``; ``physics_share``, ``update_share``, ``rest_share`` of the time;
+        ``bare_physics_us`` and ``bare_update_us`` a step; ``efficiency`` = (bare physics + bare update) / total.
+    """
+    process.prepare(0)
+    preset = quick()
+    preset = dataclasses.replace(preset, synth=dataclasses.replace(preset.synth, seconds=4.0))
+    clip = synthesise("stand", preset.synth, preset.control.control_hz)
+    trainer = Trainer([clip], preset, 0)
+    trainer.iterate()
+    batch = trainer.env.num_envs * preset.ppo.steps_per_env
+    totals, physics, updates, bare_physics, bare_updates = [], [], [], [], []
+    for _ in range(ROUNDS):
+        before = trainer.backend.physics_seconds
+        trainer.backend.trace = trace = []
+        started = time.perf_counter()
+        figures = trainer.iterate()
+        totals.append(time.perf_counter() - started)
+        trainer.backend.trace = None
+        physics.append(trainer.backend.physics_seconds - before)
+        updates.append(figures["update_share"] * totals[-1])
+        bare_physics.append(trainer.backend.replay(trace))
+        bare_updates.append(_bare_update(trainer, batch))
+    total = statistics.median(totals)
+    return {
+        "steps_per_s": batch / total,
+        "physics_share": statistics.median(physics) / total,
+        "update_share": statistics.median(updates) / total,
+        "rest_share": 1 - (statistics.median(physics) + statistics.median(updates)) / total,
+        "bare_physics_us": 1e6 * statistics.median(bare_physics) / batch,
+        "bare_update_us": 1e6 * statistics.median(bare_updates) / batch,
+        "efficiency": statistics.median((p + u) / t for p, u, t in zip(bare_physics, bare_updates, totals)),
+    }
+
+
+def _bare_update(trainer: Trainer, batch: int) -> float:
+    """Return the seconds of forward and backward alone, over the same epochs and minibatches."""
+    config = trainer.preset.ppo
+    rows = batch // config.mini_batches
+    networks: list[tuple[nn.Module, torch.Tensor]] = []
+    for model, group in ((trainer.algorithm._raw_actor, "actor"), (trainer.algorithm._raw_critic, "critic")):
+        width = trainer.observations[group].shape[-1]
+        networks.append((model.mlp, torch.randn(rows, width)))
+    started = time.perf_counter()
+    for _ in range(config.learning_epochs * config.mini_batches):
+        for network, inputs in networks:
+            network(inputs).sum().backward()
+    seconds = time.perf_counter() - started
+    trainer.algorithm.optimizer.zero_grad()
+    return seconds

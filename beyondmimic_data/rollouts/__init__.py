@@ -1,0 +1,1 @@
+"""Domain-randomised rollouts of tracking policies: noisy action executed, clean action stored."""

@@ -1,0 +1,104 @@
+"""The tracking policy as one ONNX file with the metadata that deployers read (DESIGN section 9)."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from beyondmimic_data.config import Preset
+from beyondmimic_data.files import write_bytes
+from beyondmimic_data.motions.clip import Clip
+from beyondmimic_data.robots import g1, g1_facts
+from beyondmimic_data.tracking import task
+from beyondmimic_data.tracking.policy import TrackingPolicy
+
+REFERENCE_OUTPUTS = ("joint_pos", "joint_vel", "body_pos_w", "body_quat_w", "body_lin_vel_w", "body_ang_vel_w")
+OBSERVATIONS = (
+    "command",
+    "motion_anchor_pos_b",
+    "motion_anchor_ori_b",
+    "base_lin_vel",
+    "base_ang_vel",
+    "joint_pos",
+    "joint_vel",
+    "actions",
+)
+
+
+class _PolicyWithReference(nn.Module):
+    """Actor and the clip's frames: what a deployer needs to track without any other file."""
+
+    def __init__(self, policy: TrackingPolicy, clip: Clip) -> None:
+        super().__init__()
+        self.policy = policy
+        tracked = [clip.body_names.index(name) for name in g1_facts.TRACKED_BODIES]
+        joints = [clip.joint_names.index(name) for name in g1.JOINT_NAMES]
+        for name in REFERENCE_OUTPUTS:
+            array = getattr(clip, name)[:, joints if name.startswith("joint") else tracked]
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)))
+
+    def forward(self, obs: torch.Tensor, time_step: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        frame = time_step.long().clamp(0, self.joint_pos.shape[0] - 1).reshape(-1)
+        return self.policy(obs), *(getattr(self, name)[frame] for name in REFERENCE_OUTPUTS)
+
+
+def metadata(preset: Preset) -> dict[str, str]:
+    """Return the key-value pairs of the ONNX file; a superset of what mjlab and motion_tracking_controller read."""
+    table = g1.joint_table()
+
+    def numbers(values: np.ndarray) -> str:
+        return ",".join(f"{v:.9g}" for v in values)
+
+    observations = [
+        name
+        for name in OBSERVATIONS
+        if preset.task.state_estimation or name not in task.STATE_ESTIMATION_TERMS
+    ]
+    return {
+        "joint_names": ",".join(g1.JOINT_NAMES),
+        "joint_stiffness": numbers(table.stiffness),
+        "joint_damping": numbers(table.damping),
+        "default_joint_pos": numbers(table.default_pos),
+        "action_scale": numbers(table.action_scale),
+        "command_names": "motion",
+        "observation_names": ",".join(observations),
+        "anchor_body_name": g1_facts.ANCHOR_BODY,
+        "body_names": ",".join(g1_facts.TRACKED_BODIES),
+        "control_hz": f"{preset.control.control_hz:g}",
+        "quaternion_order": "wxyz",
+        "action": "target = default_joint_pos + action_scale * actions",
+        "observation_noise": json.dumps(task.ACTOR_NOISE),
+    }
+
+
+def export_onnx(policy: TrackingPolicy, clip: Clip, preset: Preset, path: Path) -> None:
+    """Write a single ONNX file: inputs ``obs``, ``time_step``; outputs ``actions`` and the reference frame.
+
+    Args:
+        policy: the actor.
+        clip: the clip whose frames travel inside the file; for several clips, the skill's first.
+        preset: control rate and observation layout.
+        path: file to write, atomically.
+    """
+    module = _PolicyWithReference(policy, clip).eval()
+    example = (torch.zeros(1, policy.observation_dim), torch.zeros(1, 1))
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "policy.onnx"
+        torch.onnx.export(
+            module,
+            example,
+            str(raw),
+            opset_version=preset.deploy.opset,
+            dynamo=False,  # the other exporter writes weights to a side file
+            input_names=["obs", "time_step"],
+            output_names=["actions", *REFERENCE_OUTPUTS],
+            dynamic_axes={"obs": {0: "batch"}, "time_step": {0: "batch"}, "actions": {0: "batch"}},
+        )
+        model = onnx.load(str(raw))
+    onnx.helper.set_model_props(model, metadata(preset))
+    onnx.checker.check_model(model)
+    write_bytes(path, model.SerializeToString())

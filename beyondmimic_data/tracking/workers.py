@@ -1,0 +1,100 @@
+"""Training on Ray: one actor a skill, restarted and resumed from its checkpoint if it is lost."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from beyondmimic_data.config import Preset
+from beyondmimic_data.files import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+PROGRESS_FILE = "progress.json"
+
+
+class SkillTrainer:
+    """The body of an actor: trains one skill and holds it against its gate."""
+
+    def run(self, clip_paths: Sequence[Path], preset: Preset, folder: Path, warm_start: Path | None) -> dict[str, Any]:
+        """Train, export and evaluate; writes the policy folder's files and returns the gate's report."""
+        from beyondmimic_data.motions.clip import Clip
+        from beyondmimic_data.tracking.evaluate import evaluate_gate
+        from beyondmimic_data.tracking.export import export_onnx
+        from beyondmimic_data.tracking.pictures import plot_training
+        from beyondmimic_data.tracking.policy import TrackingPolicy
+        from beyondmimic_data.tracking.train import train_policy
+
+        clips = [Clip.load(path) for path in clip_paths]
+        threads = max(1, int(preset.training.cpus_per_skill))
+        last = [0.0]
+
+        def report(figures: dict[str, float]) -> None:
+            if time.monotonic() - last[0] >= 5:
+                last[0] = time.monotonic()
+                write_json(folder / "scratch" / PROGRESS_FILE, figures)
+
+        record = train_policy(clips, preset, folder, warm_start=warm_start, num_threads=threads, progress=report)
+        (folder / "scratch" / PROGRESS_FILE).unlink(missing_ok=True)
+        policy = TrackingPolicy.load(folder)
+        evaluation = evaluate_gate(policy, clips, preset, num_threads=threads)
+        evaluation["training"] = {k: record[k] for k in ("steps", "seconds", "steps_per_s", "ended", "physics_failures")}
+        write_json(folder / "evaluation.json", evaluation)
+        export_onnx(policy, clips[0], preset, folder / "policy.onnx")
+        plot_training(record, evaluation, folder / "curve.png")
+        return evaluation
+
+
+def train_skill(
+    skill: str,
+    clip_paths: Sequence[Path],
+    preset: Preset,
+    folder: Path,
+    *,
+    warm_start: Path | None = None,
+    progress: Callable[[str], None] = log.info,
+    poll_seconds: float = 15.0,
+) -> dict[str, Any]:
+    """Train one skill in a Ray actor and wait for it; skills called from several threads queue for CPUs.
+
+    Args:
+        skill: name for progress lines.
+        clip_paths: clips, readable where the actor runs.
+        preset: every number; ``training.cpus_per_skill`` is what the actor reserves.
+        folder: the policy's folder.
+        warm_start: folder of the policy to start from.
+        progress: receives a line while training runs.
+        poll_seconds: time between lines.
+
+    Returns:
+        The gate's report.
+    """
+    import ray
+
+    options = {"num_cpus": preset.training.cpus_per_skill, "num_gpus": preset.training.gpus_per_skill}
+    remote = ray.remote(**options, max_restarts=2, max_task_retries=2)(SkillTrainer)
+    actor = remote.remote()
+    task = actor.run.remote(list(clip_paths), preset, folder, warm_start)
+    try:
+        while not ray.wait([task], timeout=poll_seconds)[0]:
+            line = _progress_line(folder / "scratch" / PROGRESS_FILE, preset)
+            if line:
+                progress(f"{skill}: {line}")
+        return ray.get(task)
+    finally:
+        ray.kill(actor)
+
+
+def _progress_line(path: Path, preset: Preset) -> str | None:
+    """Say how far a training is, from the file its actor keeps."""
+    try:
+        f = read_json(path)
+    except (OSError, ValueError):
+        return None
+    budget = preset.training.minutes
+    left = f", {max(budget - f['minutes'], 0):.1f} min left at most" if budget else ""
+    return (
+        f"{f['minutes']:.1f} min, {f['steps'] / 1e6:.2f} M steps, {f['steps_per_s']:.0f} steps/s, "
+        f"reward {f['reward_per_step']:.3f}, {f['falls_per_1000_steps']:.1f} falls/1000 steps{left}"
+    )
