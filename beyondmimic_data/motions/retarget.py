@@ -5,14 +5,25 @@ from collections.abc import Iterator
 
 import mink
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from beyondmimic_data.motions import kinematics
-from beyondmimic_data.motions.keypoints import SIDES, Keypoints
+from beyondmimic_data.motions.keypoints import SIDES, Keypoints, smooth
 from beyondmimic_data.motions.targets import Targets, make_targets
 from beyondmimic_data.robots import g1
 
-FIRST_ITERATIONS = 60
+FIRST_ROUNDS = 20
+"""Times the first frame is solved, each from the solution before."""
 ITERATIONS = 4
+CONVERGED = 8e-3
+"""rad; a smaller step ends a frame."""
+POSTURE_COST, WRIST_POSTURE_COST = 0.06, 0.6
+ARM_PARTS = ("shoulder", "elbow", "wrist")
+ARM_SMOOTHING, FREE_ANKLE_SMOOTHING = 1.0, 1.5
+"""Frames; standard deviations of the filters over arm joints, which jump where an arm is straight, and over
+ankles in the air, which jump where a pointed foot is beyond their limits."""
+RELAXATION = 0.1
+"""Share of the way to the relaxed pose that the posture task asks for in a frame."""
 MAX_JOINT_SPEED = 20.0
 """rad/s."""
 
@@ -37,7 +48,7 @@ def retarget(points: Keypoints, rest: Keypoints | None, fps: float) -> Retargete
         fps: control rate, Hz.
     """
     targets, figures = make_targets(points, rest, fps)
-    qpos = np.stack(list(_solve(targets, fps)))
+    qpos = _settle(np.stack(list(_solve(targets, fps))), targets.contacts.any)
     positions, _ = kinematics.forward(qpos)
     for name, link, wanted in (
         ("ankle", "ankle_roll", targets.ankles),
@@ -55,16 +66,42 @@ def _solve(targets: Targets, fps: float) -> Iterator[np.ndarray]:
     configuration.update(_start(targets))
     tasks = _tasks()
     limits = _limits()
-    posture = _posture()
+    posture, relaxed = _posture()
     dt = 1.0 / fps
     for t in range(targets.num_frames):
         _aim(tasks, targets, t)
-        for _ in range(ITERATIONS if t else FIRST_ITERATIONS):
-            velocity = mink.solve_ik(
-                configuration, [*tasks.values(), posture], dt, "daqp", damping=1e-3, limits=limits
-            )
-            configuration.integrate_inplace(velocity, dt)
+        for _ in range(1 if t else FIRST_ROUNDS):
+            _lean(posture, relaxed, configuration.q)
+            for _ in range(ITERATIONS):
+                velocity = mink.solve_ik(
+                    configuration, [*tasks.values(), posture], dt, "daqp", damping=1e-3, limits=limits
+                )
+                configuration.integrate_inplace(velocity, dt)
+                if np.abs(velocity[6:]).max() * dt < CONVERGED:
+                    break
         yield configuration.q.copy()
+
+
+def _settle(qpos: np.ndarray, standing: np.ndarray) -> np.ndarray:
+    """Smooth what nothing holds to the floor: arms, and ankles in the air. Means of poses stay within limits.
+
+    Args:
+        qpos: (T, 36).
+        standing: (T, 2) frames in which each foot has contact.
+    """
+    out = qpos.copy()
+    arms = [7 + i for i, n in enumerate(g1.JOINT_NAMES) if any(part in n for part in ARM_PARTS)]
+    out[:, arms] = smooth(qpos[:, arms], ARM_SMOOTHING)
+    for s, side in enumerate(SIDES):
+        ankle = [7 + i for i, n in enumerate(g1.JOINT_NAMES) if n.startswith(f"{side}_ankle")]
+        near_floor = np.clip(
+            2 * smooth(binary_dilation(standing[:, s], iterations=2).astype(float), 1.0), 0, 1
+        )
+        free = smooth(qpos[:, ankle], FREE_ANKLE_SMOOTHING)
+        out[:, ankle] = free + near_floor[:, None] * (qpos[:, ankle] - free)
+    limits = g1.joint_table()
+    out[:, 7:] = np.clip(out[:, 7:], limits.lower, limits.upper)
+    return out
 
 
 def _bent_pose() -> np.ndarray:
@@ -122,9 +159,19 @@ def _limits() -> list[mink.Limit]:
     return [mink.ConfigurationLimit(model, gain=0.95), mink.VelocityLimit(model, speeds)]
 
 
-def _posture() -> mink.PostureTask:
-    """Return a weak pull of the joints to a relaxed pose, which settles what the targets leave free."""
-    posture = mink.PostureTask(kinematics.model(), cost=np.r_[np.zeros(6), np.full(g1.NUM_JOINTS, 0.02)])
-    pose = np.where(["hip" in n or "knee" in n or "ankle" in n for n in g1.JOINT_NAMES], 0.0, _bent_pose())
-    posture.set_target(np.concatenate([g1.default_qpos()[:7], pose]))
-    return posture
+def _posture() -> tuple[mink.PostureTask, np.ndarray]:
+    """Return a weak task that settles what the targets leave free, and the relaxed pose (29,) it leans to.
+
+    Hands stay straight on their forearms: what they hold is not in the keypoints.
+    """
+    cost = np.where(["wrist" in n for n in g1.JOINT_NAMES], WRIST_POSTURE_COST, POSTURE_COST)
+    task = mink.PostureTask(kinematics.model(), cost=np.r_[np.zeros(6), cost])
+    leg = ["hip" in n or "knee" in n or "ankle" in n for n in g1.JOINT_NAMES]
+    return task, np.where(leg, 0.0, _bent_pose())
+
+
+def _lean(task: mink.PostureTask, relaxed: np.ndarray, last: np.ndarray) -> None:
+    """Pull to the last frame's joints, and a little to the relaxed pose: at a straight arm the upper arm's
+    twist would else be anybody's.
+    """
+    task.set_target(np.concatenate([last[:7], last[7:] + RELAXATION * (relaxed - last[7:])]))

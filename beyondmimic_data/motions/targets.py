@@ -8,6 +8,7 @@ import numpy as np
 
 from beyondmimic_data import rotations
 from beyondmimic_data.motions import kinematics
+from beyondmimic_data.motions.clearance import Capsule, clear_arms
 from beyondmimic_data.motions.contacts import (
     Contacts,
     find_contacts,
@@ -133,9 +134,9 @@ def make_targets(points: Keypoints, rest: Keypoints | None, fps: float) -> tuple
     body = robot_body()
     scale = (body.thigh + body.shin) / points.leg_length
     points, slopes = level_ground(points, scale, fps)
+    contacts = find_contacts(points, fps)
     origin = np.append(points.pelvis[0, :2], -body.ankle_height)
     points = points.map(lambda a: a - origin)
-    contacts = find_contacts(points, fps)
 
     pelvis_rot, torso_rot = _trunk_frames(points)
     if rest is not None:
@@ -155,6 +156,9 @@ def make_targets(points: Keypoints, rest: Keypoints | None, fps: float) -> tuple
     shoulders = torso[:, None] + np.einsum("tij,sj->tsi", torso_rot, body.shoulders)
     elbows, wrists = _chain(
         shoulders, points.shoulders, points.elbows, points.wrists, body.upper_arm, body.forearm
+    )
+    elbows, wrists = clear_arms(
+        elbows, wrists, _obstacles(pelvis, pelvis_rot, torso_rot, (hips, knees, ankles))
     )
     targets = Targets(
         pelvis_pos=pelvis,
@@ -194,11 +198,14 @@ def _trunk_frames(points: Keypoints) -> tuple[np.ndarray, np.ndarray]:
 def _foot_frames(points: Keypoints) -> np.ndarray:
     """Return foot orientations (T, 2, 3, 3) with x along the foot.
 
-    The world's up is no hint for a toe that points down; the shin then says where the instep is.
+    The world's up says where the instep is while the foot is near level under an upright shin; else the shin
+    does, as a heel kicked back may turn the sole up.
     """
     along = unit(points.toes - points.ankles)
     shin = unit(points.knees - points.ankles)
-    trust = np.clip(1.15 - 1.6 * along[..., 2:] ** 2, 0, 1)
+    level = np.clip(1.15 - 1.6 * along[..., 2:] ** 2, 0, 1)
+    upright = np.clip(2.5 * (shin[..., 2:] - 0.3), 0, 1)
+    trust = level * upright
     return frame_from_xz(along, trust * UP + (1 - trust) * shin)
 
 
@@ -270,3 +277,51 @@ def _lowering(hips: np.ndarray, ankles: np.ndarray, longest: float) -> np.ndarra
     tallest = ankles[..., 2] + np.sqrt(np.maximum(longest**2 - level**2, 0.0))
     headroom = (tallest - hips[..., 2]).min(1)
     return smooth(raise_above(headroom, np.zeros(len(hips)), np.zeros(len(hips), bool)), 1.0)
+
+
+def _obstacles(
+    pelvis: np.ndarray, pelvis_rot: np.ndarray, torso_rot: np.ndarray, legs: tuple[np.ndarray, ...]
+) -> list[Capsule]:
+    """Return the robot's trunk, head and legs as capsules that move with the targets.
+
+    Args:
+        pelvis: (T, 3) m.
+        pelvis_rot: (T, 3, 3).
+        torso_rot: (T, 3, 3).
+        legs: hips, knees and ankles, (T, 2, 3) m.
+    """
+    hips, knees, ankles = legs
+    torso = pelvis + pelvis_rot @ robot_body().torso
+    thigh = frame_from_zy(hips - knees, pelvis_rot[:, None, :, 1])
+    shin = frame_from_zy(knees - ankles, thigh[..., 1])
+    frames = {"pelvis": (pelvis, pelvis_rot), "torso_link": (torso, torso_rot)}
+    for s, side in enumerate(SIDES):
+        for link in ("hip_roll", "hip_yaw"):
+            frames[f"{side}_{link}_link"] = (hips[:, s], thigh[:, s])
+        frames[f"{side}_knee_link"] = (knees[:, s], shin[:, s])
+    return [
+        (origin + rotation @ start, origin + rotation @ end, radius)
+        for link, (origin, rotation) in frames.items()
+        for start, end, radius in _shapes_in_zero_pose()[link]
+    ]
+
+
+@functools.cache
+def _shapes_in_zero_pose() -> dict[str, list[tuple[np.ndarray, np.ndarray, float]]]:
+    """Return each link's capsules along the zero pose's axes, from the origin that ``_obstacles`` uses for it."""
+    pose = kinematics.forward(kinematics.model().qpos0[None])
+    positions, quaternions = (dict(zip(g1.BODY_NAMES, a[0])) for a in pose)
+    origins = dict(positions)
+    for s, side in enumerate(SIDES):
+        for link in ("hip_roll", "hip_yaw"):
+            origins[f"{side}_{link}_link"] = positions["pelvis"] + robot_body().hips[s]
+    shapes: dict[str, list[tuple[np.ndarray, np.ndarray, float]]] = {link: [] for link in g1.BODY_NAMES}
+    for shape in g1_facts.BODY_SHAPES:
+        start, end = (
+            positions[shape.link]
+            + rotations.rotate(quaternions[shape.link], np.array(point))
+            - origins[shape.link]
+            for point in (shape.start, shape.end)
+        )
+        shapes[shape.link].append((start, end, shape.radius))
+    return shapes
