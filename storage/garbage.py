@@ -89,7 +89,7 @@ def _parents(store: ArtifactStore, artifact: Artifact) -> list[Artifact]:
     except (KeyError, TypeError) as error:
         raise StoreError(
             f"{artifact.path / MANIFEST}: meta.parents: found {artifact.meta.get('parents')!r}, "
-            "expected a list of kind, key and recipe; nothing can be removed while it is unknown what this artifact needs"
+            "expected a list of kind, key and recipe; while its needs are unknown nothing can be removed"
         ) from error
     found = (store.find(*line) for line in lines)
     return [parent for parent in found if parent is not None]
