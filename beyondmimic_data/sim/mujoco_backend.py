@@ -39,6 +39,15 @@ class Stepped:
 
 TraceEvent = Written | Stepped
 
+_UNSTABLE = [
+    int(warning)
+    for warning in (
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+        mujoco.mjtWarning.mjWARN_BADCTRL,
+    )
+]
 HISTORY = 8
 """Control steps of commands kept for delayed application; bounds the latency to seven of them."""
 
@@ -73,6 +82,7 @@ class MujocoBackend:
         self._torso = self.model.body(g1_facts.ANCHOR_BODY).id
         self._commands = np.tile(g1.joint_table().default_pos, (HISTORY, num_envs, 1))
         self._latency = np.zeros(num_envs, np.int64)
+        self._unstable = np.zeros(num_envs, np.int64)
         self.trace: list[TraceEvent] | None = None
         """Set to a list to record every write and step, for ``replay``."""
         self.physics_seconds = 0.0
@@ -152,10 +162,18 @@ class MujocoBackend:
         try:
             self.batch.step(nstep=substeps, stage=stage)
         except SimulationError as error:
-            # The task ends an episode whose state is not finite.
-            self.failures += len(error.ids)
-            self._qpos[error.ids] = np.nan
+            self._mark_failed(error.ids)
         self.physics_seconds += time.perf_counter() - started
+        # MuJoCo puts an unstable robot back to its default pose and only counts a warning.
+        count = self.batch.warning[:, _UNSTABLE, 1].sum(1)
+        if (count > self._unstable).any():
+            self._mark_failed(np.flatnonzero(count > self._unstable))
+        self._unstable = count
+
+    def _mark_failed(self, ids: np.ndarray) -> None:
+        """Make failed simulations visible: the task ends an episode whose state is not finite."""
+        self.failures += len(ids)
+        self._qpos[ids] = np.nan
 
     def replay(self, trace: "list[TraceEvent]") -> float:
         """Step the batch bare through a recorded trace and return the seconds it took."""

@@ -1,0 +1,125 @@
+"""Units of collection: pure functions of their number, with the bookkeeping that a dataset relies on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from beyondmimic_data.config import Preset, RolloutConfig, get_preset
+from beyondmimic_data.motions.clip import Clip, clip_from_qpos
+from beyondmimic_data.robots import g1
+from beyondmimic_data.rollouts.collect import ROW_COLUMNS, ROW_WIDTH, UnitCollector, units_for_hours, usable_ranges
+from beyondmimic_data.rollouts.noise import ActionNoise, joint_noise_std
+from beyondmimic_data.tracking.policy import TrackingPolicy
+
+STARTS = np.cumsum([0, *(w for _, w in ROW_COLUMNS)])
+COLUMN = {name: slice(start, start + width) for (name, width), start in zip(ROW_COLUMNS, STARTS)}
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    qpos = np.tile(g1.default_qpos(), (201, 1))
+    qpos[:, 2] = 0.785
+    return clip_from_qpos("stand", qpos, 50, 50)
+
+
+@pytest.fixture(scope="module")
+def preset() -> Preset:
+    base = get_preset("test")
+    rollouts = dataclasses.replace(base.rollouts, num_envs=6, chunk_steps=600, drop_before_fall_seconds=0.2)
+    return dataclasses.replace(base, rollouts=rollouts)
+
+
+@pytest.fixture(scope="module")
+def policy() -> TrackingPolicy:
+    """A policy that holds the default pose; it stands for about a second."""
+    policy = TrackingPolicy(160, 29, (8,))
+    with torch.no_grad():
+        policy.mlp[-1].weight.zero_()
+        policy.mlp[-1].bias.zero_()
+    return policy.eval()
+
+
+@pytest.fixture(scope="module")
+def unit(policy, clip, preset):
+    return UnitCollector(policy, [clip], preset, "stand", 40.0).collect(3)
+
+
+def test_columns_are_the_stores():
+    assert ROW_WIDTH == 313
+
+
+def test_a_unit_is_a_pure_function_of_its_number(policy, clip, preset, unit):
+    collector = UnitCollector(policy, [clip], preset, "stand", 40.0)
+    other = collector.collect(4)
+    again = collector.collect(3)
+    assert again.rows.tobytes() == unit.rows.tobytes()
+    assert again.episodes == unit.episodes
+    assert other.rows.tobytes() != unit.rows.tobytes()
+
+
+def test_episodes_tile_the_rows_in_order(unit, preset):
+    assert unit.episodes
+    ends = [0]
+    for episode in unit.episodes:
+        assert episode["start_row"] == ends[-1]
+        assert episode["length"] >= 50
+        ends.append(episode["start_row"] + episode["length"])
+    assert ends[-1] == len(unit.rows) <= preset.rollouts.chunk_steps
+    ids = [e["episode_id"] for e in unit.episodes]
+    assert len(set(ids)) == len(ids)
+    assert ids == sorted(ids)
+
+
+def test_rows_hold_states_and_both_actions(unit, clip):
+    rows = unit.rows
+    assert np.isfinite(rows).all()
+    np.testing.assert_allclose(rows[:, COLUMN["root_pos_w"]], rows[:, COLUMN["body_pos_w"]][:, :3])
+    np.testing.assert_allclose(np.linalg.norm(rows[:, COLUMN["root_quat_w"]], axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(rows[:, COLUMN["action_clean"]], 0)
+    noise = rows[:, COLUMN["action_cmd"]].std(0)
+    np.testing.assert_allclose(noise, joint_noise_std(RolloutConfig()).numpy(), rtol=0.25)
+    for episode in unit.episodes:
+        phase = rows[episode["start_row"] : episode["start_row"] + episode["length"], COLUMN["phase"]][:, 0]
+        np.testing.assert_allclose(phase * (clip.num_frames - 1), episode["start_frame"] + np.arange(len(phase)), atol=1e-3)
+
+
+def test_a_fall_takes_its_last_steps_with_it(unit):
+    falls = [e for e in unit.episodes[:-1] if e["termination"].startswith("fall")]
+    assert falls
+    assert all(e["length"] == e["raw_length"] - 10 for e in falls)
+
+
+def test_every_parameter_is_recorded_and_latency_stays_usable(unit):
+    for episode in unit.episodes:
+        assert 0 <= episode["latency_ms"] <= 40
+        assert 0.5 <= episode["friction"] <= 2.0
+        assert len(episode["mass_scale"]) == 30
+        assert len(episode["joint_offset"]) == 29
+        assert len(episode["com_offset"]) == 3
+    assert len({e["friction"] for e in unit.episodes}) == len(unit.episodes)
+
+
+def test_usable_latency_is_cut_and_never_empty(preset):
+    assert usable_ranges(preset.randomisation, 60.0).latency_ms == (0.0, 60.0)
+    assert usable_ranges(preset.randomisation, 500.0).latency_ms == preset.randomisation.latency_ms
+    assert usable_ranges(preset.randomisation, -1.0).latency_ms == (0.0, 0.0)
+
+
+def test_hours_are_rounded_up_to_whole_units(preset):
+    hour = 3600 * 50 / preset.rollouts.chunk_steps
+    assert units_for_hours(1.0, preset) == int(np.ceil(hour))
+    assert units_for_hours(1e-6, preset) == 1
+
+
+def test_coloured_noise_has_the_published_memory():
+    noise = ActionNoise(RolloutConfig(noise="ou"), 400, seed=0)
+    series = torch.stack([noise.sample() for _ in range(60)])[10:]
+    assert float(series.std()) == pytest.approx(0.102, abs=0.003)
+    lag = (series[1:] * series[:-1]).mean() / series.square().mean()
+    assert float(lag) == pytest.approx(0.2, abs=0.02)
+
+
+def test_no_noise_is_silence():
+    assert float(ActionNoise(RolloutConfig(noise="none"), 3, seed=0).sample().abs().max()) == 0.0

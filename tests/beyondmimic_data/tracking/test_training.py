@@ -1,0 +1,134 @@
+"""Training end to end at toy size: files, resume, warm start, evaluation, export."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from beyondmimic_data.config import Preset, get_preset
+from beyondmimic_data.errors import StoreError
+from beyondmimic_data.files import read_json
+from beyondmimic_data.motions.clip import Clip, clip_from_qpos
+from beyondmimic_data.robots import g1
+from beyondmimic_data.tracking import train
+from beyondmimic_data.tracking.evaluate import evaluate_gate, play, summarise
+from beyondmimic_data.tracking.export import export_onnx
+from beyondmimic_data.tracking.policy import TrackingPolicy, load_weights
+from beyondmimic_data.tracking.train import CHECKPOINT, Trainer, train_policy
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    qpos = np.tile(g1.default_qpos(), (61, 1))
+    qpos[:, 2] = 0.785
+    return clip_from_qpos("stand", qpos, 50, 50, {"file": "made here"})
+
+
+@pytest.fixture(scope="module")
+def preset() -> Preset:
+    base = get_preset("test")
+    return dataclasses.replace(base, training=dataclasses.replace(base.training, num_envs=16, max_iterations=2))
+
+
+@pytest.fixture(scope="module")
+def trained(clip: Clip, preset: Preset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("policy")
+    train_policy([clip], preset, folder, num_threads=1)
+    return folder
+
+
+def test_training_leaves_a_policy_and_its_record_and_no_checkpoint(trained, preset):
+    record = read_json(trained / "training.json")
+    assert record["steps"] == 2 * 16 * preset.ppo.steps_per_env
+    assert record["ended"] == "reached its iterations"
+    assert [p["iteration"] for p in record["curve"]] == [1, 2]
+    assert len(record["checks"]) == 1
+    assert not (trained / "scratch").exists()
+    assert (trained / "policy.safetensors").stat().st_size < 4e6
+
+
+def test_the_update_moves_the_actor_and_learns_its_normaliser(clip, preset):
+    trainer = Trainer([clip], preset, 1)
+    before = {k: v.clone() for k, v in trainer.algorithm.save()["actor_state_dict"].items()}
+    trainer.iterate()
+    after = trainer.algorithm.save()["actor_state_dict"]
+    assert float((after["mlp.0.weight"] - before["mlp.0.weight"]).abs().max()) > 0
+    assert float(after["obs_normalizer._std"].std()) > 0.01
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(clip, preset, tmp_path):
+    trainer = Trainer([clip], preset, 1)
+    session = train._Session(trainer, tmp_path)
+    session.record(trainer.iterate())
+    session.checkpoint()
+    weights = trainer.algorithm.save()["actor_state_dict"]["mlp.0.weight"].clone()
+
+    resumed = Trainer([clip], preset, 1)
+    assert train._Session(resumed, tmp_path).resume()
+    assert resumed.counters == trainer.counters
+    assert torch.equal(resumed.algorithm.save()["actor_state_dict"]["mlp.0.weight"], weights)
+    record = train_policy([clip], preset, tmp_path, num_threads=1)
+    assert [p["iteration"] for p in record["curve"]] == [1, 2]
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_warm_start_begins_with_its_parents_networks(clip, preset, trained):
+    trainer = Trainer([clip], preset, 1)
+    trainer.warm_start(trained)
+    parent = load_weights(trained)
+    for part in ("actor", "critic"):
+        for name, value in trainer.algorithm.save()[f"{part}_state_dict"].items():
+            assert torch.equal(value, parent[f"{part}.{name}"]), name
+
+
+def test_seeds_decide_a_trial(clip, preset, trained):
+    policy = TrackingPolicy.load(trained)
+    first, again, other = (
+        play(policy, [clip], preset, seeds, preset.randomisation, 1.0, num_threads=1)
+        for seeds in (range(6), range(6), range(10, 16))
+    )
+    np.testing.assert_array_equal(first.errors["body_pos_err_m"], again.errors["body_pos_err_m"])
+    assert not np.array_equal(first.errors["body_pos_err_m"], other.errors["body_pos_err_m"])
+    report = summarise(first, [clip])
+    assert report["n"] == 6
+    assert report["wilson_low"] <= report["completion"] <= report["wilson_high"]
+    assert sum(report["falls"].values()) == 6 - round(6 * report["completion"])
+
+
+def test_a_policy_that_throws_the_robot_over_fails_and_one_bin_bounds_its_latency(clip, preset, trained):
+    policy = TrackingPolicy.load(trained)
+    with torch.no_grad():
+        policy.mlp[-1].bias.fill_(8.0)
+    strict = dataclasses.replace(preset, gate=dataclasses.replace(preset.gate, completion=0.9))
+    report = evaluate_gate(policy, [clip], strict, num_threads=1)
+    assert report["completion"] == 0.0
+    assert not report["passed"]
+    assert report["max_latency_ms"] == 0.0
+    assert len(report["latency_bins"]) == 5
+
+
+def test_the_onnx_file_says_what_the_policy_says_and_carries_the_contract(clip, preset, trained, tmp_path):
+    policy = TrackingPolicy.load(trained)
+    path = tmp_path / "policy.onnx"
+    export_onnx(policy, clip, preset, path)
+    assert [p.name for p in tmp_path.iterdir()] == ["policy.onnx"]
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    obs = torch.randn(5, policy.observation_dim)
+    actions = session.run(["actions"], {"obs": obs.numpy(), "time_step": np.zeros((1, 1), np.float32)})[0]
+    np.testing.assert_allclose(actions, policy.act(obs).numpy(), atol=1e-5)
+    frame = session.run(["joint_pos"], {"obs": obs[:1].numpy(), "time_step": np.full((1, 1), 7, np.float32)})[0]
+    np.testing.assert_allclose(frame[0], clip.joint_pos[7])
+    entries = {p.key: p.value for p in onnx.load(str(path)).metadata_props}
+    assert entries["joint_names"].split(",") == list(g1.JOINT_NAMES)
+    assert len(entries["action_scale"].split(",")) == 29
+    assert entries["anchor_body_name"] == "torso_link"
+
+
+def test_a_damaged_policy_is_named(tmp_path):
+    (tmp_path / "policy.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(StoreError, match=r"policy\.safetensors: no readable policy"):
+        TrackingPolicy.load(tmp_path)
