@@ -1,0 +1,98 @@
+"""The whole state of a training run in one file, so that a killed run goes on as if nothing had happened."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from beyondmimic_data.diffusion.optimisation import MovingAverage
+from beyondmimic_data.diffusion.policy import DiffusionPolicy
+from beyondmimic_data.errors import StoreError
+from beyondmimic_data.files import atomic_path
+
+CHECKPOINT = Path("scratch") / "checkpoint.safetensors"
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclasses.dataclass
+class TrainingState:
+    """Everything that decides the next step of a run."""
+
+    policy: DiffusionPolicy
+    optimiser: torch.optim.AdamW
+    average: MovingAverage
+    rng: np.random.Generator
+    """Draws windows."""
+    generator: torch.Generator
+    """Draws noise, levels and mirror images."""
+    step: int = 0
+    """Optimiser steps taken."""
+    seconds: float = 0.0
+    """Time spent, over all parts of the run."""
+    skipped: int = 0
+    """Steps left out because their loss was not finite."""
+    curve: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    """One point a log line."""
+    validation: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """One point a checkpoint."""
+    notes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What was decided at the start: warm start, windows."""
+
+    def _parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return list(self.policy.denoiser.named_parameters())
+
+    def save(self, folder: Path, fingerprint: str) -> None:
+        """Write the checkpoint atomically."""
+        tensors = {f"policy.{k}": v for k, v in self.policy.state_dict().items()}
+        for (name, parameter), average in zip(self._parameters(), self.average.values):
+            tensors[f"average.{name}"] = average
+            for moment, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"{moment}.{name}"] = torch.as_tensor(value)
+        tensors["generator"] = self.generator.get_state()
+        tensors["default_generator"] = torch.get_rng_state()
+        document = {
+            "fingerprint": fingerprint,
+            "rng": self.rng.bit_generator.state,
+            **{f: getattr(self, f) for f in ("step", "seconds", "skipped", "curve", "validation", "notes")},
+        }
+        cpu = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+        with atomic_path(folder / CHECKPOINT) as temporary:
+            safetensors.torch.save_file(cpu, temporary, {"training": json.dumps(document)})
+
+    def restore(self, folder: Path, fingerprint: str) -> bool:
+        """Take up a checkpoint; returns whether there was one.
+
+        Raises:
+            StoreError: it belongs to another configuration, or is damaged.
+        """
+        path = folder / CHECKPOINT
+        if not path.exists():
+            return False
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                document = json.loads(file.metadata()["training"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+            raise StoreError(f"{path} is damaged ({error}); remove it to start training anew") from error
+        if document.pop("fingerprint") != fingerprint:
+            raise StoreError(f"{path} belongs to another configuration; remove it to start training anew")
+        self.rng.bit_generator.state = document.pop("rng")
+        for field, value in document.items():
+            setattr(self, field, value)
+        self.generator.set_state(tensors.pop("generator"))
+        torch.set_rng_state(tensors.pop("default_generator"))
+        self.policy.load_state_dict(
+            {k.removeprefix("policy."): v for k, v in tensors.items() if k.startswith("policy.")}
+        )
+        for index, (name, parameter) in enumerate(self._parameters()):
+            self.average.values[index].copy_(tensors[f"average.{name}"])
+            if f"exp_avg.{name}" in tensors:
+                self.optimiser.state[parameter] = {
+                    moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS
+                }
+        return True

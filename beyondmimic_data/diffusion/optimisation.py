@@ -1,0 +1,51 @@
+"""Optimiser, learning-rate schedule and moving average of the weights (METHOD 2.6)."""
+
+import math
+
+import torch
+from torch import nn
+
+from beyondmimic_data.config import DiffusionConfig
+
+BETAS = (0.9, 0.95)
+
+
+def make_optimiser(denoiser: nn.Module, config: DiffusionConfig) -> torch.optim.AdamW:
+    """Return AdamW with weight decay on matrices only: not on biases, norms and the positional embedding."""
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter in denoiser.named_parameters():
+        (decayed if parameter.dim() >= 2 and name != "position" else plain).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, fused=True)
+
+
+def learning_rate(config: DiffusionConfig, step: int, done: float) -> float:
+    """Return the learning rate: linear warm-up over steps, times a cosine of the fraction done."""
+    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
+
+
+class MovingAverage:
+    """Exponential moving average of parameters with decay 1 - (1 + step) ** -power, at most a bound."""
+
+    def __init__(self, module: nn.Module, config: DiffusionConfig) -> None:
+        """Start at the module's present weights."""
+        self.power, self.bound = config.ema_power, config.ema_max
+        self.source: list[torch.Tensor] = list(module.parameters())
+        self.values = [p.detach().clone() for p in self.source]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Blend in the weights after optimiser step ``step``, counted from zero."""
+        decay = min(self.bound, 1 - (1 + step) ** -self.power)
+        torch._foreach_lerp_(self.values, self.source, 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, module: nn.Module) -> None:
+        """Write the average into a module of the same shape."""
+        for parameter, value in zip(module.parameters(), self.values):
+            parameter.copy_(value)

@@ -1,0 +1,193 @@
+"""The diffusion policy: features, normaliser, emphasis, denoiser and contract in one module."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from beyondmimic_data.config import DiffusionConfig
+from beyondmimic_data.diffusion.contract import Contract
+from beyondmimic_data.diffusion.emphasis import EmphasisProjection
+from beyondmimic_data.diffusion.frames import ACTION_FIELD, Frames, frames_from_rows
+from beyondmimic_data.diffusion.model import Denoiser
+from beyondmimic_data.diffusion.normaliser import MinMaxNormaliser
+from beyondmimic_data.diffusion.representation import (
+    EMPHASISED,
+    CharacterFrame,
+    Representation,
+    character_frame,
+)
+from beyondmimic_data.diffusion.schedule import CosineSchedule
+from beyondmimic_data.errors import ConfigError, StoreError
+from beyondmimic_data.files import atomic_path, read_json, write_json
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+SCHEMA_VERSION = 1
+ARCHITECTURE_FIELDS = (
+    "past",
+    "future",
+    "representation",
+    "emphasis",
+    "embedding",
+    "layers",
+    "heads",
+    "denoise_steps",
+)
+"""Configuration fields that decide the shape and meaning of the weights."""
+
+
+def require_usable(config: DiffusionConfig) -> None:
+    """Check the sizes of a model.
+
+    Raises:
+        ConfigError: the first field that cannot be used.
+    """
+    for field in ("past", "future", "action_horizon", "layers", "heads", "denoise_steps", "batch_size"):
+        if getattr(config, field) < 1:
+            raise ConfigError(f"diffusion.{field}", getattr(config, field), "at least 1")
+    if config.action_horizon > config.future + 1:
+        raise ConfigError("diffusion.action_horizon", config.action_horizon, f"at most {config.future + 1}")
+    if config.embedding < 8 or config.embedding % 8:
+        raise ConfigError("diffusion.embedding", config.embedding, "a positive multiple of 8")
+    if config.embedding % config.heads:
+        raise ConfigError("diffusion.heads", config.heads, f"a divisor of embedding {config.embedding}")
+
+
+class DiffusionPolicy(torch.nn.Module):
+    """Everything between a history of robot states and an action."""
+
+    def __init__(self, config: DiffusionConfig, contract: Contract) -> None:
+        """Build an untrained policy; the emphasis projection follows from ``config.seed``.
+
+        Raises:
+            ConfigError: a size cannot be used.
+        """
+        super().__init__()
+        require_usable(config)
+        self.config, self.contract = config, contract
+        self.current = config.past
+        self.num_joints = len(contract.joint_names)
+        self.representation = Representation(config.representation, contract.joint_names, contract.body_names)
+        emphasised = torch.zeros(self.representation.dim, dtype=torch.bool)
+        for field in EMPHASISED:
+            emphasised[self.representation.slices[field]] = True
+        self.emphasis = EmphasisProjection(
+            self.representation.state_permutation,
+            self.representation.state_sign,
+            emphasised,
+            config.emphasis,
+            config.seed,
+        )
+        self.state_normaliser = MinMaxNormaliser(self.representation.dim)
+        self.action_normaliser = MinMaxNormaliser(self.num_joints)
+        self.schedule = CosineSchedule(config.denoise_steps)
+        self.denoiser = Denoiser(
+            state_dim=self.emphasis.dim_out,
+            action_dim=self.num_joints,
+            window=config.window,
+            denoise_steps=config.denoise_steps,
+            embedding=config.embedding,
+            layers=config.layers,
+            heads=config.heads,
+            dropout=config.dropout,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.denoiser.position.device
+
+    def features_of_rows(
+        self, rows: torch.Tensor, columns: Mapping[str, slice]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return physical features (B, T, D) and actions (B, T, J) of stored windows (B, T, 313)."""
+        frames = frames_from_rows(rows, columns)
+        return self.representation.encode(frames, self.current), rows[..., columns[ACTION_FIELD]]
+
+    def encode_history(self, history: Frames) -> tuple[torch.Tensor, CharacterFrame]:
+        """Return past and current states (B, past + 1, D') in the space of the diffusion, and their frame."""
+        frame = character_frame(history, self.current)
+        return self.encode_states(self.representation.encode_in(history, frame)), frame
+
+    def encode_states(self, features: torch.Tensor) -> torch.Tensor:
+        """Map physical features (..., D) to the space of the diffusion (..., D')."""
+        return self.emphasis.project(self.state_normaliser.normalise(features))
+
+    def decode_states(self, states: torch.Tensor) -> torch.Tensor:
+        """Map from the space of the diffusion (..., D') to features (..., D), in the data's range."""
+        return self.state_normaliser.denormalise(self.emphasis.unproject(states).clamp(-1, 1))
+
+    def constrain_states(self, features: torch.Tensor) -> torch.Tensor:
+        """Map physical features (..., D) to the space of the diffusion, clipped to the data's range first."""
+        return self.emphasis.project(self.state_normaliser.normalise(features).clamp(-1, 1))
+
+    def encode_actions(self, actions: torch.Tensor) -> torch.Tensor:
+        """Normalise actions (..., J)."""
+        return self.action_normaliser.normalise(actions)
+
+    def decode_actions(self, actions: torch.Tensor) -> torch.Tensor:
+        """Return actions (..., J) of normalised ones."""
+        return self.action_normaliser.denormalise(actions)
+
+    def joint_targets(self, actions: torch.Tensor) -> torch.Tensor:
+        """Return servo targets (..., J) in rad of actions."""
+        default = actions.new_tensor(self.contract.default_joint_pos)
+        return default + actions.new_tensor(self.contract.action_scale) * actions
+
+    def num_parameters(self) -> int:
+        """Count trainable parameters."""
+        return sum(p.numel() for p in self.denoiser.parameters())
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``config.json`` holds: configuration, contract and feature layout."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "diffusion": dataclasses.asdict(self.config),
+            "contract": dataclasses.asdict(self.contract),
+            "features": {name: [s.start, s.stop] for name, s in self.representation.slices.items()},
+            "parameters": self.num_parameters(),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write weights and configuration into a folder; no pickled object among them."""
+        write_json(folder / CONFIG, self.describe())
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        with atomic_path(folder / WEIGHTS) as temporary:
+            safetensors.torch.save_file(tensors, temporary)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "DiffusionPolicy":
+        """Read a policy written by ``save``, in evaluation mode.
+
+        Raises:
+            StoreError: a file is missing, damaged, or of another schema.
+        """
+        try:
+            document = read_json(folder / CONFIG)
+            if document["schema_version"] != SCHEMA_VERSION:
+                raise StoreError(
+                    f"{folder / CONFIG}: schema_version {document['schema_version']}, expected "
+                    f"{SCHEMA_VERSION}; train again with this version of the project"
+                )
+            policy = cls(DiffusionConfig(**document["diffusion"]), Contract.from_dict(document["contract"]))
+            policy.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{folder} holds no diffusion policy: {error.filename or error} is missing"
+            ) from error
+        except (
+            KeyError,
+            TypeError,
+            RuntimeError,
+            json.JSONDecodeError,
+            safetensors.SafetensorError,
+        ) as error:
+            raise StoreError(
+                f"{folder} holds a damaged diffusion policy ({error}); train it again"
+            ) from error
+        return policy.to(device).eval()

@@ -1,0 +1,322 @@
+"""Training of the diffusion policy: resumable, within a budget of minutes or steps (METHOD 2.5, 2.6)."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from beyondmimic_data.config import DiffusionConfig
+from beyondmimic_data.diffusion.checkpoint import TrainingState
+from beyondmimic_data.diffusion.contract import Contract
+from beyondmimic_data.diffusion.frames import require_columns
+from beyondmimic_data.diffusion.loss import diffusion_loss, draw_noise, loss_by_level
+from beyondmimic_data.diffusion.optimisation import MovingAverage, learning_rate, make_optimiser
+from beyondmimic_data.diffusion.pictures import plot_training
+from beyondmimic_data.diffusion.policy import ARCHITECTURE_FIELDS, DiffusionPolicy
+from beyondmimic_data.diffusion.windows import TRAIN, VALIDATION, RecordedWindows, WindowSource
+from beyondmimic_data.errors import BeyondMimicError, StoreError
+from beyondmimic_data.files import write_json
+from beyondmimic_data.hashing import hash_value
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[dict[str, float]], None]
+"""Called with each point of the training curve."""
+
+FIT_FRACTION = 0.1
+"""Share of the windows that the normaliser is fitted on (METHOD 2.5)."""
+FIT_BOUNDS = (1024, 8192)
+"""Fewest and most windows that the normaliser is fitted on."""
+FIT_BATCH = 256
+RECORDED_WINDOWS = 256
+"""Windows kept beside the policy."""
+VALIDATION_WINDOWS = 256
+VALIDATION_LEVELS = 5
+"""Noise levels, evenly spaced, at which the validation loss is reported."""
+LOG_SECONDS = 10.0
+MAX_SKIPPED = 10
+"""Consecutive steps with a loss that is not finite before training gives up."""
+
+
+def train(
+    windows: WindowSource,
+    config: DiffusionConfig,
+    contract: Contract,
+    folder: Path,
+    *,
+    warm_start: Path | None = None,
+    progress: Progress | None = None,
+    device: torch.device | str | None = None,
+) -> dict[str, Any]:
+    """Train a diffusion policy and write it into a folder.
+
+    The folder receives the averaged weights, ``config.json``, ``training.json``, ``loss.png`` and some
+    recorded windows; a checkpoint in ``scratch/`` lets a killed run go on where it stopped. Training ends
+    after ``config.max_steps`` or ``config.minutes``, whichever comes first.
+
+    Args:
+        windows: dataset of windows.
+        config: every number of the model and of its training.
+        contract: what states and actions mean.
+        folder: where to write.
+        warm_start: folder of an earlier policy to start from; one of another architecture is not used,
+            which is logged and stands in the result.
+        progress: called with each point of the curve.
+        device: where to train; a GPU if there is one.
+
+    Returns:
+        Figures of the run: ``steps, samples, minutes, samples_per_s, loss, validation, parameters, ...``.
+
+    Raises:
+        ConfigError: the windows lack a column, or the configuration cannot be used.
+        StoreError: there is no training window, a window is not finite, or a checkpoint cannot be used.
+        BeyondMimicError: the loss stayed non-finite.
+    """
+    require_columns(windows.columns)
+    if windows.num_windows(TRAIN) == 0:
+        raise StoreError("the dataset holds no training window; collect longer episodes, or more of them")
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    started = time.monotonic()
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        state = _initial_state(windows, config, contract, warm_start, device)
+        fingerprint = hash_value([config, contract, str(warm_start)])
+        if state.restore(folder, fingerprint):
+            log.info("training goes on at step %d, after %.1f minutes", state.step, state.seconds / 60)
+        _optimise(state, windows, folder, fingerprint, progress, started)
+    return _finish(state, windows, folder)
+
+
+def _initial_state(
+    windows: WindowSource,
+    config: DiffusionConfig,
+    contract: Contract,
+    warm_start: Path | None,
+    device: torch.device,
+) -> TrainingState:
+    policy = DiffusionPolicy(config, contract)
+    rng = np.random.default_rng(config.seed)
+    low_high = _data_range(policy, windows, rng)
+    note = _warm_start(policy, warm_start)
+    for normaliser, (low, high) in zip((policy.state_normaliser, policy.action_normaliser), low_high):
+        if note["used"]:
+            normaliser.include(low, high)
+        else:
+            normaliser.fit(torch.stack([low, high]))
+    policy.to(device)
+    return TrainingState(
+        policy=policy,
+        optimiser=make_optimiser(policy.denoiser, config),
+        average=MovingAverage(policy.denoiser, config),
+        rng=rng,
+        generator=torch.Generator(device=device).manual_seed(config.seed),
+        notes={"warm_start": note, "train_windows": windows.num_windows(TRAIN)},
+    )
+
+
+def _data_range(
+    policy: DiffusionPolicy, windows: WindowSource, rng: np.random.Generator
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the range of features and of actions over a sample of windows and their mirror images.
+
+    With the images, normalising commutes with the reflection, whether or not training mirrors.
+    """
+    wanted = int(np.clip(FIT_FRACTION * windows.num_windows(TRAIN), *FIT_BOUNDS))
+    bounds: list[list[torch.Tensor]] = [[], []]
+    for _ in range(0, wanted, FIT_BATCH):
+        features, actions = _draw(policy, windows, TRAIN, FIT_BATCH, rng)
+        mirrored = (
+            policy.representation.mirror_states(features),
+            policy.representation.mirror_actions(actions),
+        )
+        for found, plain, image in zip(bounds, (features, actions), mirrored):
+            both = torch.cat([plain, image]).flatten(0, 1)
+            found += [both.amin(0), both.amax(0)]
+    return [(torch.stack(found).amin(0), torch.stack(found).amax(0)) for found in bounds]
+
+
+def _warm_start(policy: DiffusionPolicy, folder: Path | None) -> dict[str, Any]:
+    """Load an earlier policy's weights, ranges and projection where its architecture is the same."""
+    if folder is None:
+        return {"used": False, "reason": "none given"}
+    earlier = DiffusionPolicy.load(folder)
+    for field in ARCHITECTURE_FIELDS:
+        ours, theirs = getattr(policy.config, field), getattr(earlier.config, field)
+        if ours != theirs:
+            log.warning("no warm start from %s: its %s is %s, this one's %s", folder, field, theirs, ours)
+            return {"used": False, "reason": f"{field} was {theirs}, is {ours}"}
+    if earlier.contract != policy.contract:
+        log.warning("no warm start from %s: it was trained for another contract", folder)
+        return {"used": False, "reason": "its contract differs"}
+    policy.load_state_dict(earlier.state_dict())
+    return {"used": True, "reason": "same architecture and contract"}
+
+
+def _draw(
+    policy: DiffusionPolicy, windows: WindowSource, split: str, count: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sample windows and return their physical features and actions.
+
+    Raises:
+        StoreError: a value is not finite.
+    """
+    rows = windows.sample(split, count, rng).to(policy.device)
+    features, actions = policy.features_of_rows(rows, windows.columns)
+    if not (torch.isfinite(features).all() and torch.isfinite(actions).all()):
+        raise StoreError(f"a {split} window holds values that are not finite; check the rollouts' store")
+    return features, actions
+
+
+def _optimise(
+    state: TrainingState,
+    windows: WindowSource,
+    folder: Path,
+    fingerprint: str,
+    progress: Progress | None,
+    started: float,
+) -> None:
+    """Run steps until the budget is spent, logging and saving on the way."""
+    config = state.policy.config
+    before = state.seconds
+    saved = logged = started
+    first_step, recent, bad = state.step, [], 0
+    while (done := _fraction_done(state, config)) < 1.0:
+        rate = learning_rate(config, state.step, done)
+        loss = _step(state, windows, rate)
+        if np.isfinite(loss):
+            bad = 0
+            recent.append(loss)
+        else:
+            bad += 1
+            state.skipped += 1
+            log.warning("step %d left out: its loss is %s", state.step, loss)
+            if bad >= MAX_SKIPPED:
+                raise BeyondMimicError(
+                    f"the diffusion loss was not finite in {bad} steps running (step {state.step}); "
+                    f"lower learning_rate, found {config.learning_rate}"
+                )
+        state.step += 1
+        now = time.monotonic()
+        state.seconds = before + now - started
+        finished = _fraction_done(state, config) >= 1.0
+        if now - logged >= LOG_SECONDS or finished:
+            _report(state, recent, (now - logged) / max(1, state.step - first_step), rate, progress)
+            logged, first_step, recent = now, state.step, []
+        if now - saved >= 60 * config.checkpoint_minutes or finished:
+            state.validation.append({"step": state.step, **_validate(state, windows)})
+            state.save(folder, fingerprint)
+            saved = time.monotonic()
+
+
+def _fraction_done(state: TrainingState, config: DiffusionConfig) -> float:
+    steps = state.step / config.max_steps
+    return steps if config.minutes is None else max(steps, state.seconds / (60 * config.minutes))
+
+
+def _step(state: TrainingState, windows: WindowSource, rate: float) -> float:
+    """Take one optimiser step, unless the loss is not finite; returns the loss."""
+    policy, config = state.policy, state.policy.config
+    features, actions = _draw(policy, windows, TRAIN, config.batch_size, state.rng)
+    if config.mirror:
+        chosen = torch.rand(len(features), 1, 1, generator=state.generator, device=policy.device) < 0.5
+        features = torch.where(chosen, policy.representation.mirror_states(features), features)
+        actions = torch.where(chosen, policy.representation.mirror_actions(actions), actions)
+    policy.train()
+    batch = draw_noise(
+        policy.encode_states(features), policy.encode_actions(actions), config, state.generator
+    )
+    with torch.autocast("cuda", torch.bfloat16, enabled=policy.device.type == "cuda"):
+        total = diffusion_loss(policy, batch).total
+    loss = float(total.detach())
+    if np.isfinite(loss):
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate
+        total.backward()
+        state.optimiser.step()
+        state.average.update(state.step)
+    state.optimiser.zero_grad(set_to_none=True)
+    return loss
+
+
+def _report(
+    state: TrainingState, recent: list[float], seconds_a_step: float, rate: float, progress: Progress | None
+) -> None:
+    """Add a point to the curve, log it and hand it on."""
+    config = state.policy.config
+    done = _fraction_done(state, config)
+    left = state.seconds * (1 - done) / max(done, 1e-9)
+    point = {
+        "step": float(state.step),
+        "minutes": state.seconds / 60,
+        "loss": float(np.mean(recent)) if recent else float("nan"),
+        "learning_rate": rate,
+        "samples_per_s": config.batch_size / max(seconds_a_step, 1e-9),
+        "minutes_left": left / 60,
+    }
+    state.curve.append(point)
+    log.info(
+        "diffusion step %d: loss %.4f, %.2f steps/s (%.0f samples/s), %.1f minutes left",
+        state.step,
+        point["loss"],
+        1 / max(seconds_a_step, 1e-9),
+        point["samples_per_s"],
+        point["minutes_left"],
+    )
+    if progress is not None:
+        progress(point)
+
+
+def _validate(state: TrainingState, windows: WindowSource) -> dict[str, Any]:
+    """Return the averaged weights' loss by noise level on validation windows, always the same ones."""
+    split = VALIDATION if windows.num_windows(VALIDATION) else TRAIN
+    policy = _averaged(state)
+    rng = np.random.default_rng(policy.config.seed)
+    features, actions = _draw(policy, windows, split, VALIDATION_WINDOWS, rng)
+    steps = policy.config.denoise_steps
+    levels = sorted({max(1, round(steps * (i + 1) / VALIDATION_LEVELS)) for i in range(VALIDATION_LEVELS)})
+    by_level = loss_by_level(
+        policy, policy.encode_states(features), policy.encode_actions(actions), levels, policy.config.seed
+    )
+    mean = float(np.mean([v["state"] + v["action"] for v in by_level.values()]))
+    return {"split": split, "loss": mean, "by_level": {str(k): v for k, v in by_level.items()}}
+
+
+def _averaged(state: TrainingState) -> DiffusionPolicy:
+    """Return the policy with the averaged weights, in evaluation mode."""
+    policy = DiffusionPolicy(state.policy.config, state.policy.contract)
+    policy.load_state_dict(state.policy.state_dict())
+    policy.to(state.policy.device)
+    state.average.copy_to(policy.denoiser)
+    return policy.eval()
+
+
+def _finish(state: TrainingState, windows: WindowSource, folder: Path) -> dict[str, Any]:
+    """Write the policy, its curve and some windows; returns the figures of the run."""
+    config = state.policy.config
+    policy = _averaged(state)
+    policy.save(folder)
+    split = state.validation[-1]["split"]
+    rows = windows.sample(split, RECORDED_WINDOWS, np.random.default_rng(config.seed)).float()
+    RecordedWindows(rows, windows.columns).save(folder)
+    last = state.curve[-1]
+    samples = state.step * config.batch_size
+    result = {
+        "steps": state.step,
+        "samples": samples,
+        "minutes": state.seconds / 60,
+        "samples_per_s": samples / max(state.seconds, 1e-9),
+        "loss": last["loss"],
+        "validation_loss": state.validation[-1]["loss"],
+        "validation": state.validation[-1],
+        "parameters": policy.num_parameters(),
+        "skipped_steps": state.skipped,
+        "stopped_by": "steps" if state.step >= config.max_steps else "minutes",
+        **state.notes,
+    }
+    write_json(folder / "training.json", {**result, "curve": state.curve, "validations": state.validation})
+    plot_training(state.curve, state.validation, folder / "loss.png")
+    return result

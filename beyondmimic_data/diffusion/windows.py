@@ -1,0 +1,67 @@
+"""Where training windows come from, and the few of them that travel with a trained policy."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from beyondmimic_data.errors import StoreError
+from beyondmimic_data.files import atomic_path
+
+TRAIN = "train"
+VALIDATION = "validation"
+RECORDED = "windows.safetensors"
+
+
+class WindowSource(Protocol):
+    """A dataset of windows: consecutive rows of one episode."""
+
+    @property
+    def columns(self) -> Mapping[str, slice]:
+        """Name of each quantity and its slice of a row."""
+        ...
+
+    def sample(self, split: str, batch: int, rng: np.random.Generator) -> torch.Tensor:
+        """Return random windows (B, 21, 313) float32 of a split, ``train`` or ``validation``."""
+        ...
+
+    def num_windows(self, split: str) -> int:
+        """Return how many windows a split has."""
+        ...
+
+
+class RecordedWindows:
+    """Windows kept beside a policy: starts for closed-loop runs, inputs for parity checks."""
+
+    def __init__(self, rows: torch.Tensor, columns: Mapping[str, slice]) -> None:
+        """Hold windows (N, 21, 313)."""
+        self.rows, self.columns = rows, dict(columns)
+
+    def save(self, folder: Path) -> None:
+        """Write the windows into a folder."""
+        columns = json.dumps({name: [int(s.start), int(s.stop)] for name, s in self.columns.items()})
+        with atomic_path(folder / RECORDED) as temporary:
+            safetensors.torch.save_file({"rows": self.rows.contiguous()}, temporary, {"columns": columns})
+
+    @classmethod
+    def load(cls, folder: Path) -> "RecordedWindows":
+        """Read the windows of a folder.
+
+        Raises:
+            StoreError: there are none, or the file is damaged.
+        """
+        path = folder / RECORDED
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                columns = json.loads(file.metadata()["columns"])
+                rows = file.get_tensor("rows")
+        except FileNotFoundError as error:
+            raise StoreError(f"{path} is missing; train the diffusion policy again") from error
+        except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+            raise StoreError(f"{path} is damaged ({error}); train the diffusion policy again") from error
+        return cls(rows, {name: slice(*ends) for name, ends in columns.items()})

@@ -1,0 +1,221 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from beyondmimic_data.diffusion import train as train_module
+from beyondmimic_data.diffusion.loss import diffusion_loss, draw_noise
+from beyondmimic_data.diffusion.policy import DiffusionPolicy
+from beyondmimic_data.diffusion.train import train
+from beyondmimic_data.diffusion.windows import RecordedWindows
+from beyondmimic_data.errors import BeyondMimicError, ConfigError, StoreError
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+def tokens(policy, windows, count: int = 8):
+    rows = windows.sample("train", count, np.random.default_rng(0))
+    features, actions = policy.features_of_rows(rows, windows.columns)
+    return policy.encode_states(features), policy.encode_actions(actions)
+
+
+def test_past_and_current_states_are_clean_and_past_actions_are_not(policy, windows) -> None:
+    states, actions = tokens(policy, windows, 64)
+    batch = draw_noise(states, actions, policy.config, torch.Generator().manual_seed(0))
+    assert (batch.state_levels[:, :5] == 0).all()
+    for levels in (batch.state_levels[:, 5:], batch.action_levels[:, :5], batch.action_levels[:, 5:]):
+        assert levels.min() == 0
+        assert levels.max() == 20
+    assert (batch.state_levels[:, 5] != batch.state_levels[:, 6]).any()
+    assert (batch.state_levels[:, 5] != batch.action_levels[:, 5]).any()
+
+
+def test_loss_ignores_actions_beyond_the_horizon_and_given_states(policy, windows) -> None:
+    states, actions = tokens(policy, windows)
+    batch = draw_noise(states, actions, policy.config, torch.Generator().manual_seed(0))
+
+    class Fixed(torch.nn.Module):
+        position = policy.denoiser.position
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.states, self.actions = states.clone(), torch.zeros_like(actions)
+
+        def forward(self, *_):
+            return self.states, self.actions
+
+    policy.denoiser = Fixed()
+    batch = dataclasses.replace(batch, actions=torch.zeros_like(actions))
+    assert float(diffusion_loss(policy, batch).total) == pytest.approx(0.0, abs=1e-12)
+    policy.denoiser.actions[:, 12:] = 5.0
+    policy.denoiser.states[:, :5] = 9.0
+    assert float(diffusion_loss(policy, batch).total) == pytest.approx(0.0, abs=1e-12)
+    policy.denoiser.actions[:, 11] = 1.0
+    terms = diffusion_loss(policy, batch)
+    # One of twelve actions is off by one; one of eleven differences is one, weighted 0.1.
+    assert float(terms.action) == pytest.approx(1 / 12)
+    assert float(terms.total) == pytest.approx(1 / 12 + 0.1 / 11)
+    policy.denoiser.states[:, 5] += 1.0
+    assert float(diffusion_loss(policy, batch).state) == pytest.approx(1 / 16)
+
+
+def test_a_few_windows_are_learned_by_heart(windows, contract, tiny_config, tmp_path) -> None:
+    few = type(windows)(windows.rows[:2, :24])
+    config = dataclasses.replace(tiny_config, mirror=False, max_steps=250)
+    result = train(few, config, contract, tmp_path)
+    curve = json.loads((tmp_path / "training.json").read_text())
+    assert result["steps"] == 250
+    assert result["validation"]["by_level"]["20"]["action_rms"] < 0.12
+    spread = few.rows[..., few.columns["action_clean"]].std(1).mean()
+    assert result["validation"]["by_level"]["20"]["action_rms"] < 0.5 * float(spread)
+    assert curve["curve"][-1]["step"] == 250
+    assert curve["validation"]["split"] == "train"
+
+
+def test_a_run_leaves_what_deployment_needs(policy_folder, windows, tiny_config) -> None:
+    result = json.loads((policy_folder / "training.json").read_text())
+    assert result["steps"] == tiny_config.max_steps
+    assert result["stopped_by"] == "steps"
+    assert result["validation"]["split"] == "validation"
+    assert (policy_folder / "loss.png").stat().st_size > 1000
+    recorded = RecordedWindows.load(policy_folder)
+    assert recorded.rows.shape == (256, 21, 313)
+    assert recorded.columns == windows.columns
+    assert not [p for p in policy_folder.rglob("*") if p.suffix in {".pt", ".pth", ".pkl", ".bin"}]
+
+
+def test_loading_gives_back_the_same_policy(policy_folder, windows) -> None:
+    first, second = DiffusionPolicy.load(policy_folder), DiffusionPolicy.load(policy_folder)
+    assert not first.training
+    states, actions = tokens(first, windows)
+    levels = torch.full(states.shape[:2], 3)
+    torch.testing.assert_close(
+        first.denoiser(states, actions, levels, levels), second.denoiser(states, actions, levels, levels)
+    )
+    assert first.contract.joint_names == second.contract.joint_names
+    document = json.loads((policy_folder / "config.json").read_text())
+    assert document["features"]["root_lin_vel"] == [186, 189]
+    assert document["contract"]["quaternion_order"] == "wxyz"
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_ends_like_an_undisturbed_one(
+    windows, contract, tiny_config, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(train_module, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(train_module, "VALIDATION_WINDOWS", 8)
+    config = dataclasses.replace(tiny_config, max_steps=12, dropout=0.1, checkpoint_minutes=0.0)
+    train(windows, config, contract, tmp_path / "whole")
+
+    def kill(point: dict[str, float]) -> None:
+        if point["step"] == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(windows, config, contract, tmp_path / "cut", progress=kill)
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    seen = []
+    result = train(windows, config, contract, tmp_path / "cut", progress=lambda p: seen.append(p["step"]))
+    assert seen == [7, 8, 9, 10, 11, 12]
+    assert result["steps"] == 12
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert whole.keys() == cut.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, cut[name]), name
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(windows, contract, tiny_config, tmp_path) -> None:
+    config = dataclasses.replace(tiny_config, max_steps=2)
+    train(windows, config, contract, tmp_path)
+    with pytest.raises(StoreError, match="another configuration"):
+        train(windows, dataclasses.replace(config, learning_rate=1e-5), contract, tmp_path)
+
+
+def test_training_ends_with_its_minutes(windows, contract, tiny_config, tmp_path) -> None:
+    config = dataclasses.replace(tiny_config, max_steps=10**9, minutes=0.02)
+    result = train(windows, config, contract, tmp_path)
+    assert result["stopped_by"] == "minutes"
+    assert 0.02 <= result["minutes"] < 0.2
+    assert result["steps"] > 2
+
+
+def test_warm_start_goes_on_from_the_earlier_weights(
+    policy_folder, windows, contract, tiny_config, tmp_path
+) -> None:
+    config = dataclasses.replace(tiny_config, max_steps=1, learning_rate=1e-9)
+    result = train(windows, config, contract, tmp_path, warm_start=policy_folder)
+    assert result["warm_start"]["used"]
+    before, after = weights(policy_folder), weights(tmp_path)
+    for name in before:
+        if "normaliser" not in name:
+            torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=1e-6)
+
+
+def test_warm_start_of_another_architecture_is_left_out_visibly(
+    policy_folder, windows, contract, tiny_config, tmp_path, caplog
+) -> None:
+    config = dataclasses.replace(tiny_config, max_steps=1, layers=1)
+    result = train(windows, config, contract, tmp_path, warm_start=policy_folder)
+    assert result["warm_start"] == {"used": False, "reason": "layers was 2, is 1"}
+    assert "no warm start" in caplog.text
+
+
+def test_training_without_windows_is_one_clear_error(windows, contract, tiny_config, tmp_path) -> None:
+    empty = type(windows)(windows.rows[:, :20])
+    with pytest.raises(StoreError, match="no training window"):
+        train(empty, tiny_config, contract, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_padding_rows_in_a_window_are_found(windows, contract, tiny_config, tmp_path) -> None:
+    padded = type(windows)(windows.rows.clone())
+    padded.rows[:, 30:] = float("nan")
+    with pytest.raises(StoreError, match="not finite"):
+        train(padded, tiny_config, contract, tmp_path)
+
+
+def test_a_loss_that_stays_infinite_ends_training(
+    windows, contract, tiny_config, tmp_path, monkeypatch
+) -> None:
+    def broken(policy, batch):
+        terms = diffusion_loss(policy, batch)
+        return dataclasses.replace(terms, total=terms.total * float("inf"))
+
+    monkeypatch.setattr(train_module, "diffusion_loss", broken)
+    with pytest.raises(BeyondMimicError, match="not finite in 10 steps"):
+        train(windows, tiny_config, contract, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_missing_or_damaged_file_is_named(policy_folder, tmp_path, file) -> None:
+    for source in policy_folder.iterdir():
+        if source.is_file():
+            (tmp_path / source.name).write_bytes(source.read_bytes())
+    (tmp_path / file).write_bytes(b"{")
+    with pytest.raises(StoreError, match="damaged"):
+        DiffusionPolicy.load(tmp_path)
+    (tmp_path / file).unlink()
+    with pytest.raises(StoreError, match="holds no diffusion policy"):
+        DiffusionPolicy.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"embedding": 30}, "embedding"),
+        ({"heads": 5}, "heads"),
+        ({"layers": 0}, "layers"),
+        ({"past": 0}, "past"),
+    ],
+)
+def test_an_impossible_size_is_named(make_policy, change, field) -> None:
+    with pytest.raises(ConfigError, match=f"diffusion.{field}"):
+        make_policy(**change)
