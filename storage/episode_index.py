@@ -26,7 +26,6 @@ REQUIRED: dict[str, pa.DataType] = {
 
 KNOWN: dict[str, pa.DataType] = {
     "start_frame": pa.int64(),
-    "seed": pa.int64(),
     "raw_length": pa.int64(),
     "verdict": pa.string(),
     "latency_ms": pa.float64(),

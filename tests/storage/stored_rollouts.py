@@ -50,7 +50,7 @@ def unit_of(
                 "start_row": start,
                 "length": length,
                 "start_frame": 0,
-                "seed": 7,
+                "seed": "7-0-1",
                 "termination": "clip_end" if number % 2 else "fall:torso_height",
                 "latency_ms": 5.0 * number,
                 "mass_scale": np.full(3, 0.5 + number),

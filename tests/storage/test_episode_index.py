@@ -77,3 +77,10 @@ def test_a_damaged_or_missing_index(tmp_path: Path) -> None:
     for name in ("bad", "none"):
         with pytest.raises(StoreError, match=f"{name}: not a readable episode index"):
             read_episodes(tmp_path / name)
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    write_episodes(tmp_path / "i.parquet", episode_table([row(0)]))
+    for query in ({"columns": ["episode_id", "torque"]}, {"where": pc.field("torque") > 1}):
+        with pytest.raises(StoreError, match=r"i\.parquet: not a readable episode index .*torque"):
+            read_episodes(tmp_path / "i.parquet", **query)

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,3 +99,18 @@ def test_names_have_to_fit_the_shape() -> None:
 def test_clips_alone_do_not_make_columns_differ(schema: StepSchema) -> None:
     assert schema.same_columns(dataclasses.replace(schema, clip_names=("run",)))
     assert not schema.same_columns(dataclasses.replace(schema, control_hz=25.0))
+
+
+def test_the_document_lists_the_columns_that_are_stored(schema: StepSchema) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "store.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| (\d+) \| ([\d ×]+) \| ([\w/]*) *\|", document, re.MULTILINE)
+    stored = [
+        (
+            c.name,
+            str(schema.slice(c.name).start),
+            " × ".join(map(str, c.shape)) or "1",
+            c.unit.replace("1", ""),
+        )
+        for c in schema.columns
+    ]
+    assert listed == stored
