@@ -114,7 +114,7 @@ def tiny_config() -> DiffusionConfig:
         batch_size=16,
         learning_rate=3e-3,
         warmup_steps=5,
-        max_steps=60,
+        max_steps=40,
         minutes=None,
     )
 

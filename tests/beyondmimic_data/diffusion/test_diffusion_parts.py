@@ -115,7 +115,7 @@ def test_noise_at_level_zero_is_none_and_at_the_top_all() -> None:
 
 
 def test_learning_rate_warms_up_and_ends_at_zero(tiny_config) -> None:
-    rates = [learning_rate(tiny_config, step, step / 60) for step in range(61)]
+    rates = [learning_rate(tiny_config, step, step / 40) for step in range(41)]
     assert rates[0] == pytest.approx(tiny_config.learning_rate / 5)
     assert max(rates) == pytest.approx(tiny_config.learning_rate, rel=0.05)
     assert rates[-1] == pytest.approx(0.0, abs=1e-12)
