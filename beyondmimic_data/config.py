@@ -41,7 +41,13 @@ class SynthConfig:
     seconds: float = 10.0
     """Length of each synthesised clip."""
     seed: int = 7
-    """Seed of the footstep plan and of the sway."""
+    """Seed of the walking commands and of the sway."""
+    forward: Range = (-0.5, 1.0)
+    """m/s, slowest and fastest command forward."""
+    sideways: Range = (-0.4, 0.4)
+    """m/s, commands to the left."""
+    turn: Range = (-1.0, 1.0)
+    """rad/s, commanded turn rate to the left."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +58,16 @@ class QualityConfig:
     """rad beyond a hard limit."""
     max_penetration: float = 0.05
     """m of a sole under the floor."""
-    max_foot_skate: float = 0.25
+    max_foot_skate: float = 0.35
     """m/s, mean speed of stance feet."""
     max_joint_speed: float = 30.0
     """rad/s, 99.9th percentile."""
     max_float_height: float = 0.10
     """m, median height of the lower sole."""
+    max_base_speed: float = 8.0
+    """m/s; a faster base teleports."""
+    min_contact_share: float = 0.1
+    """Least share of frames with a sole on the floor."""
     min_seconds: float = 0.5
     """Shortest clip."""
     max_seconds: float = 600.0
@@ -200,8 +210,8 @@ class GateConfig:
 class RolloutConfig:
     """Domain-randomised collection."""
 
-    hours: float = 100.0
-    """Kept hours over all skills together."""
+    hours: float = 4.0
+    """Kept hours of each skill, so that a new skill leaves the others' rollouts as they are; 25 skills are 100 h."""
     num_envs: int = 256
     """Environments stepped together in one unit of work."""
     chunk_steps: int = 65_536
@@ -212,6 +222,8 @@ class RolloutConfig:
     noise: NoiseKind = "white"
     noise_std: tuple[float, float, float, float] = (0.05, 0.2, 0.3, 0.4)
     """White noise in action units: base, hips, knees, ankles (METHOD 2.7)."""
+    noise_scale: Range = (1.0, 1.0)
+    """Factor on the noise, drawn for each episode."""
     ou_theta: float = 0.8
     ou_sigma: float = 0.1
     float16: bool = False

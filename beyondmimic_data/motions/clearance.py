@@ -60,7 +60,7 @@ def _tips(elbows: np.ndarray, wrists: np.ndarray) -> np.ndarray:
 
 
 def _deepest(start: np.ndarray, end: np.ndarray, body: list[Capsule]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the push (T, 3) out of the capsule that is entered deepest, and where along the arm (T,) in [0, 1]."""
+    """Return the push (T, 3) out of the capsule entered deepest, and where along the arm (T,) in [0, 1]."""
     push = np.zeros_like(start)
     along = np.zeros(len(start))
     deepest = np.zeros(len(start))

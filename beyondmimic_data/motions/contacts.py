@@ -17,6 +17,8 @@ SLOW = 0.2
 """m/s; feet slower than this fit the floor."""
 HEEL_SPEED, TOE_SPEED = 0.30, 0.35
 """m/s; faster points are not in contact."""
+RUN_SHARE = 0.3
+"""Share of the pelvis' speed under which a low point stands, where that is more."""
 HEEL_HEIGHT, TOE_HEIGHT = 0.03, 0.03
 """m above their height in stance; higher points are not in contact."""
 SLOPE_PRIOR = 0.035
@@ -92,17 +94,19 @@ def find_contacts(points: Keypoints, fps: float) -> Contacts:
     The toe's height in stance is its median while the ankle stands, as toes in motion capture dip under the
     floor when a foot points down; in runs the ankle never stands, and the lowest toes count.
     """
-    heel = _standing(points.ankles, 0.0, fps, HEEL_SPEED, HEEL_HEIGHT)
+    # Feet in motion capture slide more in a run: what counts as slow grows with the pelvis' speed.
+    pace = RUN_SHARE * speed(smooth(points.pelvis, 10), fps)[:, None]
+    heel = _standing(points.ankles, 0.0, fps, np.maximum(HEEL_SPEED, pace), HEEL_HEIGHT)
     heights = points.toes[..., 2]
     level = np.median(heights[heel]) if heel.sum() >= 10 else np.percentile(heights.min(1), 5)
-    toe = _standing(points.toes, float(level), fps, TOE_SPEED, TOE_HEIGHT)
+    toe = _standing(points.toes, float(level), fps, np.maximum(TOE_SPEED, pace), TOE_HEIGHT)
     return Contacts(heel, toe)
 
 
 def _standing(
-    joints: np.ndarray, level: float, fps: float, max_speed: float, max_height: float
+    joints: np.ndarray, level: float, fps: float, max_speed: np.ndarray, max_height: float
 ) -> np.ndarray:
-    """Return the frames (T, 2) in which joints (T, 2, 3) are slow and near their height in stance."""
+    """Return the frames (T, 2) in which joints (T, 2, 3) are slow, by (T, 1), and near stance height."""
     slow = speed(smooth(joints, 1), fps) < max_speed
     return _debounce(slow & (joints[..., 2] < level + max_height))
 

@@ -13,7 +13,7 @@ from beyondmimic_data.motions.targets import Targets, make_targets
 from beyondmimic_data.robots import g1
 
 FIRST_ROUNDS = 20
-"""Times the first frame is solved, each from the solution before."""
+"""Most times that the first frame is solved, each from the solution before."""
 ITERATIONS = 4
 CONVERGED = 8e-3
 """rad; a smaller step ends a frame."""
@@ -72,14 +72,21 @@ def _solve(targets: Targets, fps: float) -> Iterator[np.ndarray]:
         _aim(tasks, targets, t)
         for _ in range(1 if t else FIRST_ROUNDS):
             _lean(posture, relaxed, configuration.q)
-            for _ in range(ITERATIONS):
-                velocity = mink.solve_ik(
-                    configuration, [*tasks.values(), posture], dt, "daqp", damping=1e-3, limits=limits
-                )
-                configuration.integrate_inplace(velocity, dt)
-                if np.abs(velocity[6:]).max() * dt < CONVERGED:
-                    break
+            if _descend(configuration, [*tasks.values(), posture], limits, dt) == 1:
+                break
         yield configuration.q.copy()
+
+
+def _descend(
+    configuration: mink.Configuration, tasks: list[mink.Task], limits: list[mink.Limit], dt: float
+) -> int:
+    """Take steps until they are small; returns how many it took."""
+    for step in range(ITERATIONS):
+        velocity = mink.solve_ik(configuration, tasks, dt, "daqp", damping=1e-3, limits=limits)
+        configuration.integrate_inplace(velocity, dt)
+        if np.abs(velocity[6:]).max() * dt < CONVERGED:
+            return step + 1
+    return ITERATIONS
 
 
 def _settle(qpos: np.ndarray, standing: np.ndarray) -> np.ndarray:

@@ -308,7 +308,7 @@ def _obstacles(
 
 @functools.cache
 def _shapes_in_zero_pose() -> dict[str, list[tuple[np.ndarray, np.ndarray, float]]]:
-    """Return each link's capsules along the zero pose's axes, from the origin that ``_obstacles`` uses for it."""
+    """Return each link's capsules along the zero pose's axes, from the origin used in ``_obstacles``."""
     pose = kinematics.forward(kinematics.model().qpos0[None])
     positions, quaternions = (dict(zip(g1.BODY_NAMES, a[0])) for a in pose)
     origins = dict(positions)

@@ -1,0 +1,260 @@
+"""A motion folder: the skills it holds, their clips with facts, and signatures that say what changed."""
+
+import dataclasses
+import fnmatch
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from beyondmimic_data.errors import MotionError
+from beyondmimic_data.files import read_json, write_json
+from beyondmimic_data.hashing import hash_file, hash_value
+from beyondmimic_data.motions.formats import EXPECTED, IMPORTER_VERSION, REFUSED, SUFFIXES
+from beyondmimic_data.motions.motion_config import (
+    MotionConfig,
+    MotionFacts,
+    SkillRule,
+    find_config,
+    load_config,
+)
+
+VALID_KEY = re.compile(r"[A-Za-z0-9_.+-]+")
+RACY_SECONDS = 2.0
+"""A file changed this recently may change again within one tick of its clock: its hash is not remembered."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSource:
+    """One motion file of a skill."""
+
+    name: str
+    """Path relative to the motion folder without suffix, ``/`` as ``__``."""
+    path: Path
+    facts: MotionFacts
+
+
+@dataclasses.dataclass(frozen=True)
+class SkillSource:
+    """The clips that one policy tracks."""
+
+    key: str
+    """Partition key: a clip's name, or the name of a ``[[skills]]`` table behind its folder's path."""
+    clips: tuple[ClipSource, ...]
+    signature: str
+    """Hash of the files' bytes, names and facts and of the importer's version."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderScan:
+    """What a motion folder holds; what is wrong with one file keeps no other from being read."""
+
+    skills: dict[str, SkillSource]
+    errors: list[MotionError]
+
+
+class HashCache:
+    """SHA-256 of files, computed again only where size or modification time differ.
+
+    Args:
+        path: JSON file that keeps the hashes between processes; ``None`` keeps them in memory.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._known: dict[str, list] = {}
+        if path is not None and path.is_file():
+            try:
+                self._known = dict(read_json(path))
+            except (ValueError, TypeError):
+                self._known = {}  # a damaged cache is no loss: everything is hashed again
+        self._changed = False
+
+    def sha256(self, file: Path) -> str:
+        """Return the hash of a file's bytes.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        status = file.stat()
+        stamp = [status.st_mtime_ns, status.st_size]
+        known = self._known.get(str(file))
+        if known is not None and known[:2] == stamp:
+            return str(known[2])
+        digest = hash_file(file)
+        if time.time() - status.st_mtime > RACY_SECONDS:
+            self._known[str(file)] = [*stamp, digest]
+            self._changed = True
+        return digest
+
+    def save(self) -> None:
+        """Write the hashes to the cache's file, if it has one and something is new."""
+        if self._path is not None and self._changed:
+            write_json(self._path, self._known)
+            self._changed = False
+
+
+def scan(folder: Path, cache: HashCache | None = None) -> FolderScan:
+    """Read a motion folder.
+
+    Unknown suffixes, hidden and temporary files are passed over. Skills come in the order of their keys.
+
+    Args:
+        folder: the folder; it need not exist.
+        cache: remembers hashes; ``None`` hashes every file.
+    """
+    cache = cache if cache is not None else HashCache()
+    return _Scan(folder.absolute(), cache).run()
+
+
+def clip_name(file: Path, folder: Path) -> str:
+    """Return a file's clip name: its path relative to the folder without suffix, ``/`` as ``__``."""
+    return "__".join(file.relative_to(folder).with_suffix("").parts)
+
+
+class _Scan:
+    """One pass over a folder."""
+
+    def __init__(self, folder: Path, cache: HashCache) -> None:
+        self.folder = folder
+        self.cache = cache
+        self.errors: list[MotionError] = []
+        self.configs: dict[Path, MotionConfig | None] = {}
+        self.broken: set[Path] = set()
+
+    def run(self) -> FolderScan:
+        clips = self._without_collisions(self._clips())
+        groups = self._groups(clips)
+        grouped = {clip.path for members in groups.values() for clip in members}
+        for clip in clips:
+            if clip.path not in grouped:
+                if clip.name in groups:
+                    self._fail(
+                        clip.path, "skill name", f"'{clip.name}' twice", "a name no [[skills]] table has"
+                    )
+                    continue
+                groups[clip.name] = [clip]
+        skills = {}
+        for key in sorted(groups):
+            try:
+                skills[key] = SkillSource(key, tuple(groups[key]), self._signature(groups[key]))
+            except OSError as error:
+                self._fail(error.filename or key, "file", error.strerror, "a readable file")
+        self.cache.save()
+        return FolderScan(skills, self.errors)
+
+    def _fail(self, file: object, field: str, found: object, expected: str) -> None:
+        self.errors.append(MotionError(file, field, found, expected))
+
+    def _clips(self) -> list[ClipSource]:
+        """Return every motion file with its facts."""
+        clips = []
+        for file in sorted(motion_files(self.folder)):
+            refused = REFUSED.get(file.suffix.lower())
+            if refused is not None:
+                self._fail(file, "format", refused, EXPECTED)
+                continue
+            name = clip_name(file, self.folder)
+            if not VALID_KEY.fullmatch(name):
+                self._fail(file, "file name", repr(name), "letters, digits, '_', '-', '+' and '.' only")
+                continue
+            path = find_config(file.parent)
+            if path in self.broken:
+                continue
+            config = self._config(path)
+            if path in self.broken:
+                continue
+            clips.append(ClipSource(name, file, MotionFacts() if config is None else config.facts(file)))
+        return clips
+
+    def _config(self, path: Path | None) -> MotionConfig | None:
+        """Return a parsed ``motions.toml``; a broken one is reported once and its files are left out."""
+        if path is None:
+            return None
+        if path not in self.configs:
+            try:
+                self.configs[path] = load_config(path)
+            except MotionError as error:
+                self.errors.append(error)
+                self.broken.add(path)
+                self.configs[path] = None
+        return self.configs[path]
+
+    def _without_collisions(self, clips: list[ClipSource]) -> list[ClipSource]:
+        """Leave out, with an error, all files that share a name with another."""
+        by_name: dict[str, list[ClipSource]] = {}
+        for clip in clips:
+            by_name.setdefault(clip.name, []).append(clip)
+        for name, same in by_name.items():
+            if len(same) > 1:
+                files = " and ".join(str(c.path.relative_to(self.folder)) for c in same)
+                self._fail(
+                    self.folder,
+                    "clip name",
+                    f"'{name}' from {files}",
+                    "one file a name; rename or remove one",
+                )
+        return [same[0] for same in by_name.values() if len(same) == 1]
+
+    def _groups(self, clips: list[ClipSource]) -> dict[str, list[ClipSource]]:
+        """Return the clips of each ``[[skills]]`` table by key."""
+        groups: dict[str, list[ClipSource]] = {}
+        taken: dict[Path, str] = {}
+        for config in filter(None, self.configs.values()):
+            for rule in config.skills:
+                key = self._group_key(config.path, rule.name)
+                members = [clip for clip in clips if _matches(clip.path, config.path, rule)]
+                if not members:
+                    self._fail(
+                        config.path, f"skills '{rule.name}'", "no clip that matches", "patterns of files here"
+                    )
+                    continue
+                twice = [clip for clip in members if clip.path in taken]
+                if key in groups or twice:
+                    found = f"{twice[0].name} in '{taken[twice[0].path]}' too" if twice else f"'{key}' twice"
+                    self._fail(
+                        config.path, f"skills '{rule.name}'", found, "one skill a clip, one table a name"
+                    )
+                    continue
+                groups[key] = members
+                taken.update({clip.path: key for clip in members})
+        return groups
+
+    def _group_key(self, config: Path, name: str) -> str:
+        """Put the path of the config's folder before a skill's name, where it is under the scanned folder."""
+        if self.folder in config.parents:
+            return "__".join((*config.parent.relative_to(self.folder).parts, name))
+        return name
+
+    def _signature(self, clips: list[ClipSource]) -> str:
+        content = [(c.name, self.cache.sha256(c.path), c.facts, c.path.suffix.lower()) for c in clips]
+        return hash_value([content, IMPORTER_VERSION])
+
+
+def motion_files(folder: Path) -> Iterator[Path]:
+    """Yield the motion files under a folder; links are followed, each folder once."""
+    seen: set[tuple[int, int]] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        status = os.stat(root)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not _passed_over(name))
+        for name in files:
+            if Path(name).suffix.lower() in SUFFIXES and not _passed_over(name):
+                yield Path(root) / name
+
+
+def _passed_over(name: str) -> bool:
+    """Say whether a name is hidden, a backup or a file in the making."""
+    return name.startswith((".", "~", "#")) or name.endswith(("~", ".tmp", ".part")) or ".tmp." in name
+
+
+def _matches(file: Path, config: Path, rule: SkillRule) -> bool:
+    """Say whether one of a table's patterns, relative to the config's folder, fits a file."""
+    if config.parent not in file.parents:
+        return False
+    relative = file.relative_to(config.parent).as_posix()
+    return any(fnmatch.fnmatchcase(relative, pattern) for pattern in rule.clips)
