@@ -30,6 +30,7 @@ ROUNDS = 5
 _CHUNK_BYTES = CHUNK_STEPS * COLUMNS * 4
 _STORE_CHUNKS = 80  # 1.02 GB
 _EPISODE_ROWS = 512
+_LEAST_ROUND_S, _LONGEST_ROUND_S = 0.3, 2.0
 _SEED = 3
 
 
@@ -47,19 +48,20 @@ def bench_windows(seconds: float = 50.0, folder: Path | None = None) -> dict[str
     Raises:
         StoreError: the disk or the memory has no room for even a small store.
     """
-    deadline = time.perf_counter() + 0.85 * seconds
+    deadline = time.perf_counter() + 0.8 * seconds
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory(prefix="bench_windows_", dir=folder) as temporary:
-            reader = _make_store(Path(temporary), seconds / 2)
+            reader = _make_store(Path(temporary), seconds / 3)
             if not reader.mapped:
                 raise StoreError(f"{temporary}: this machine cannot map chunks of {_CHUNK_BYTES} bytes")
             reader.warm()
             memory = torch.from_numpy(reader.rows.copy())
-            return _compare(reader, memory, min(2.0, (deadline - time.perf_counter()) / (2 * ROUNDS)))
+            left = (deadline - time.perf_counter()) / (2 * ROUNDS)
+            return _compare(reader, memory, min(max(left, _LEAST_ROUND_S), _LONGEST_ROUND_S))
     finally:
         torch.set_num_threads(threads)
 
