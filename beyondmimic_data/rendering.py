@@ -1,6 +1,7 @@
 """Off-screen pictures of the robot, on machines without a display."""
 
 import platform
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -85,6 +86,7 @@ class OffscreenRenderer:
         distance: float = 2.2,
         azimuth: float = 120.0,
         elevation: float = -12.0,
+        decorate: Callable[[mujoco.MjvScene], None] | None = None,
     ) -> np.ndarray:
         """Draw a state.
 
@@ -94,6 +96,7 @@ class OffscreenRenderer:
             distance: of the camera from it, m.
             azimuth: direction in which the camera looks, degrees about z.
             elevation: its pitch, degrees, negative looks down.
+            decorate: adds shapes of its own to the scene.
 
         Returns:
             (height, width, 3) uint8.
@@ -103,6 +106,8 @@ class OffscreenRenderer:
         mujoco.mjv_updateScene(
             self._model, data, mujoco.MjvOption(), None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
         )
+        if decorate is not None:
+            decorate(self._scene)
         mujoco.mjr_render(self._rect, self._scene, self._drawer)
         picture = np.empty((self._rect.height, self._rect.width, 3), np.uint8)
         mujoco.mjr_readPixels(picture, None, self._rect, self._drawer)

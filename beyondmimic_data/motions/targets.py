@@ -33,6 +33,8 @@ SWING_CLEARANCE = 0.015
 """m of air under a swinging sole; a person's toe passes closer than a robot can follow."""
 SWING_SPEED = 0.8
 """m/s; the clearance grows from none at half this speed to all at one and a half times it."""
+KNEE_BIAS = 0.02
+"""m; how much a knee is pulled forward where a straight leg says nothing."""
 MAX_LEG_STRETCH = 0.985
 """Longest hip-to-ankle distance as a share of the straight leg; the pelvis is lowered beyond it."""
 
@@ -150,7 +152,9 @@ def make_targets(points: Keypoints, rest: Keypoints | None, fps: float) -> tuple
     ankles = np.stack([_plant(ankles[:, s], foot_quat[:, s], contacts, s, fps) for s in range(2)], 1)
     lowering = _lowering(hips, ankles, (body.thigh + body.shin) * MAX_LEG_STRETCH)
     pelvis, hips = pelvis - lowering[:, None] * UP, hips - lowering[:, None, None] * UP
-    knees = hips + body.thigh * unit(points.knees - points.hips)
+    wanted = hips + body.thigh * unit(points.knees - points.hips)
+    forward = rotations.rotate(foot_quat, np.array([1.0, 0.0, 0.0]))
+    knees = _knees(hips, wanted, ankles, forward)
 
     torso = pelvis + pelvis_rot @ body.torso
     shoulders = torso[:, None] + np.einsum("tij,sj->tsi", torso_rot, body.shoulders)
@@ -269,6 +273,29 @@ def _plant(ankles: np.ndarray, quats: np.ndarray, contacts: Contacts, side: int,
     floor = np.where(standing.any(1), 0.0, swing)
     planted[:, 2] += raise_above(sole_heights(planted, quats, body.sole).min(1), floor, standing.any(1))
     return planted
+
+
+def _knees(hips: np.ndarray, wanted: np.ndarray, ankles: np.ndarray, forward: np.ndarray) -> np.ndarray:
+    """Place knees so that thigh and shin reach from hip to ankle, bent towards where they are wanted.
+
+    Nearly straight legs bend towards ``forward``: the robot's knees, like a person's, go one way only.
+
+    Args:
+        hips: (T, 2, 3) m; likewise the others.
+        wanted: the person's thigh directions laid from the hips.
+        ankles: planted ankles.
+        forward: unit vectors along the feet.
+    """
+    body = robot_body()
+    leg = ankles - hips
+    length = np.linalg.norm(leg, axis=-1, keepdims=True)
+    along = leg / length
+    span = np.clip(length, abs(body.thigh - body.shin) + 1e-3, body.thigh + body.shin)
+    foot_of_knee = (body.thigh**2 - body.shin**2 + span**2) / (2 * span)
+    out = np.sqrt(np.maximum(body.thigh**2 - foot_of_knee**2, 0.0))
+    bend = wanted - hips + KNEE_BIAS * forward
+    bend = unit(bend - (bend * along).sum(-1, keepdims=True) * along)
+    return hips + foot_of_knee * along + out * bend
 
 
 def _lowering(hips: np.ndarray, ankles: np.ndarray, longest: float) -> np.ndarray:
