@@ -41,7 +41,12 @@ ROW_COLUMNS: tuple[tuple[str, int], ...] = (
     ("clip_id", 1),
 )
 """What a row holds, in order, with widths."""
+MOST_SIMULATED = 20
+"""Steps simulated for one unit, in units: a policy that only falls must not keep its collector for ever."""
 ROW_WIDTH = sum(width for _, width in ROW_COLUMNS)
+
+MIN_KEPT_SHARE = 0.2
+"""A unit stops after simulating capacity / share steps, however few it kept."""
 
 
 class UnitSink(Protocol):
@@ -126,10 +131,11 @@ class _UnitRun:
         """Play episodes until those finished and running fill the unit; then let the running ones end."""
         self._start(np.arange(self.n))
         capacity = self.c.config.chunk_steps
+        most_ticks = MOST_SIMULATED * capacity // self.n
         while any(r is not None for r in self.running):
             ended = self._tick()
             in_flight = sum(len(self.ticks) - r.first_tick for r in self.running if r is not None)
-            if len(ended) and self.kept_steps + in_flight < capacity:
+            if len(ended) and self.kept_steps + in_flight < capacity and len(self.ticks) < most_ticks:
                 self._start(ended)
             self.world.refresh()
         return self._assemble(capacity)
