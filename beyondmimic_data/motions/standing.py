@@ -27,7 +27,7 @@ SWAY_TORSO_YAW, SWAY_TORSO_ROLL, SWAY_ARM = 0.15, 0.04, 0.2
 
 SQUAT_PERIOD = 4.5
 """s, down and up once."""
-SQUAT_DEPTHS = (0.15, 0.21)
+SQUAT_DEPTHS = (0.18, 0.23)
 """m the pelvis goes down."""
 SQUAT_PEAK_ACCELERATION = 1.0
 """m/s^2; a squat that must fit into less time goes less deep."""

@@ -4,15 +4,16 @@ import numpy as np
 
 from beyondmimic_data.config import SynthConfig
 from beyondmimic_data.errors import ConfigError
-from beyondmimic_data.motions import standing, whole_body_ik
+from beyondmimic_data.motions import standing, walking, whole_body_ik
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
+from beyondmimic_data.motions.walk_commands import walk_commands
 
 SYNTH_VERSION = "1"
 """Raised by hand when a synthesised motion changes."""
 
-SKILLS = ("stand", "squat")
-MIN_SECONDS = 1.5
-"""Shortest clip that leaves room for rest at both ends."""
+SKILLS = ("stand", "squat", "walk")
+MIN_SECONDS = {"stand": 1.5, "squat": 1.5, "walk": 6.0}
+"""Shortest clips that leave room for a start and a stop."""
 
 
 def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
@@ -28,11 +29,14 @@ def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
     """
     if skill not in SKILLS:
         raise ConfigError("synth.skills", skill, "one of " + ", ".join(SKILLS))
-    if not config.seconds >= MIN_SECONDS:
-        raise ConfigError("synth.seconds", config.seconds, f"at least {MIN_SECONDS} s")
-    rng = np.random.default_rng([config.seed, SKILLS.index(skill)])
-    t = standing.frame_times(config.seconds, control_hz)
-    make = {"stand": standing.stand_targets, "squat": standing.squat_targets}[skill]
-    qpos = whole_body_ik.solve(make(t, rng))
+    if not config.seconds >= MIN_SECONDS[skill]:
+        raise ConfigError("synth.seconds", config.seconds, f"at least {MIN_SECONDS[skill]:g} s for {skill}")
+    if skill == "walk":
+        qpos = walking.walk_qpos(walk_commands(config, control_hz), control_hz)
+    else:
+        rng = np.random.default_rng([config.seed, SKILLS.index(skill)])
+        make = {"stand": standing.stand_targets, "squat": standing.squat_targets}[skill]
+        targets = make(standing.frame_times(config.seconds, control_hz), rng)
+        qpos = whole_body_ik.solve(targets, 1 / control_hz)
     source = {"importer": "synth", "skill": skill, "synth_version": SYNTH_VERSION, "seed": str(config.seed)}
     return clip_from_qpos(f"synth__{skill}", qpos, control_hz, control_hz, source)

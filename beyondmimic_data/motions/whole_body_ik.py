@@ -1,8 +1,6 @@
 """Whole-body inverse kinematics: from feet, centre of mass, pelvis and torso targets to joint angles."""
 
-import copy
 import dataclasses
-import functools
 
 import mink
 import mujoco
@@ -14,19 +12,22 @@ from beyondmimic_data.robots import g1, g1_facts
 MIN_KNEE = 0.12
 """rad; a knee never gets straighter, so that the leg stays away from its singular pose."""
 
+MAX_JOINT_SPEED = 11.0
+"""rad/s; targets that ask for more are followed with a lag."""
+
 FIRST_FRAME_ITERATIONS = 60
 FRAME_ITERATIONS = 4
-CONVERGED = 1e-5
-"""rad and m; a frame is solved when its last step was smaller."""
+CONVERGED = 2e-4
+"""rad and m; a frame is solved when its last step was smaller: what is left is of the order of its square."""
 
 # Costs of a unit error (m or rad). Feet stand on the floor, so they come first by two orders of magnitude.
 FOOT_COST = 100.0
-COM_COST = 30.0
+COM_COST = 15.0
 HEIGHT_COST = 10.0
 PELVIS_ORIENTATION_COST = 3.0
 TORSO_ORIENTATION_COST = 3.0
 LEG_POSTURE_COST = 0.02
-UPPER_POSTURE_COST = 0.3
+UPPER_POSTURE_COST = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,17 +70,30 @@ class HeightTask(mink.Task):
         return jacobian[2:]
 
 
-@functools.cache
-def limited_model() -> mujoco.MjModel:
-    """Return the robot with its soft joint limits as limits and knees that stay bent."""
-    model = copy.copy(kinematics.model())
-    table = g1.joint_table()
-    lower = table.soft_lower.copy()
-    for i, name in enumerate(g1.JOINT_NAMES):
-        if "knee" in name:
-            lower[i] = MIN_KNEE
-    model.jnt_range[1:, 0], model.jnt_range[1:, 1] = lower, table.soft_upper
-    return model
+class FrameLimit(mink.limits.Limit):
+    """Keep joints within the soft limits, knees bent, and all near the frame before."""
+
+    def __init__(self) -> None:
+        """Start without a frame before."""
+        table = g1.joint_table()
+        knees = np.array(["knee" in name for name in g1.JOINT_NAMES])
+        self.lowest = np.where(knees, np.maximum(table.soft_lower, MIN_KNEE), table.soft_lower)
+        self.highest = table.soft_upper
+        self.lower, self.upper = self.lowest, self.highest
+        rows = np.eye(6 + g1.NUM_JOINTS)[6:]
+        self.rows = np.concatenate([rows, -rows])
+
+    def move(self, before: np.ndarray, dt: float) -> None:
+        """Allow what ``MAX_JOINT_SPEED`` reaches in ``dt`` s from the joint angles (29,) before."""
+        self.lower = np.maximum(self.lowest, before - MAX_JOINT_SPEED * dt)
+        self.upper = np.minimum(self.highest, before + MAX_JOINT_SPEED * dt)
+
+    def compute_qp_inequalities(self, configuration: mink.Configuration, dt: float) -> mink.Constraint:
+        """Return the bounds on a step, whatever its ``dt``."""
+        joints = configuration.q[7:]
+        return mink.Constraint(
+            G=self.rows, h=np.concatenate([self.upper - joints, joints - self.lower]).clip(min=0)
+        )
 
 
 class WholeBodySolver:
@@ -87,7 +101,7 @@ class WholeBodySolver:
 
     def __init__(self) -> None:
         """Build the tasks once; every frame only moves their targets."""
-        model = limited_model()
+        model = kinematics.model()
         self.configuration = mink.Configuration(model)
         self.feet = [
             mink.FrameTask(name, "body", position_cost=FOOT_COST, orientation_cost=FOOT_COST)
@@ -106,13 +120,22 @@ class WholeBodySolver:
         cost[:6], cost[6 : 6 + legs] = 0.0, LEG_POSTURE_COST
         self.posture = mink.PostureTask(model, cost=cost)
         self.tasks = [*self.feet, self.com, self.height, self.pelvis, self.torso, self.posture]
-        self.limits = [mink.ConfigurationLimit(model, gain=1.0)]
+        self.limit = FrameLimit()
 
-    def solve(self, targets: Targets) -> np.ndarray:
-        """Solve every frame.
+    def solve(
+        self,
+        targets: Targets,
+        dt: float,
+        guess: np.ndarray | None = None,
+        iterations: int = FRAME_ITERATIONS,
+    ) -> np.ndarray:
+        """Solve every frame, each from the one before or, where there is a guess, from that.
 
         Args:
             targets: T frames.
+            dt: seconds between frames.
+            guess: (T, 36) a solution for similar targets.
+            iterations: most steps a frame.
 
         Returns:
             (T, 36) generalised positions: base position, base quaternion wxyz, joints.
@@ -124,9 +147,15 @@ class WholeBodySolver:
         qpos = np.empty((len(targets.com_xy), len(start)))
         for t in range(len(qpos)):
             self._set_targets(targets, t)
-            for _ in range(FRAME_ITERATIONS if t else FIRST_FRAME_ITERATIONS):
+            if t:
+                self.limit.move(qpos[t - 1, 7:], dt)
+            if guess is not None:
+                near = guess[t].copy()
+                near[7:] = near[7:].clip(self.limit.lower, self.limit.upper)
+                self.configuration.update(near)
+            for _ in range(iterations if t else FIRST_FRAME_ITERATIONS):
                 step = mink.solve_ik(
-                    self.configuration, self.tasks, 1.0, "daqp", damping=1e-6, limits=self.limits
+                    self.configuration, self.tasks, 1.0, "daqp", damping=1e-6, limits=[self.limit]
                 )
                 self.configuration.integrate_inplace(step, 1.0)
                 if np.abs(step).max() < CONVERGED:
@@ -145,6 +174,6 @@ class WholeBodySolver:
         self.posture.set_target(np.append(np.zeros(7), targets.posture[t]))
 
 
-def solve(targets: Targets) -> np.ndarray:
-    """Solve a motion with a fresh solver: equal targets give equal angles. Returns (T, 36)."""
-    return WholeBodySolver().solve(targets)
+def solve(targets: Targets, dt: float) -> np.ndarray:
+    """Solve a motion with a fresh solver, so that equal targets give equal angles. Returns (T, 36)."""
+    return WholeBodySolver().solve(targets, dt)
