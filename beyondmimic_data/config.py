@@ -162,6 +162,8 @@ class PpoConfig:
     clip_param: float = 0.2
     entropy_coef: float = 0.005
     value_loss_coef: float = 1.0
+    clip_value_loss: bool = True
+    """Bound the critic's change of one iteration too; costs many iterations where there are few."""
     gamma: float = 0.99
     lam: float = 0.95
     learning_epochs: int = 5
@@ -180,6 +182,8 @@ class TrainingConfig:
     check_every_minutes: float = 1.0
     """How often the policy is tried; training stops early once it passes with a margin."""
     check_seeds: int = 64
+    push: bool = True
+    """Push the robot during training."""
     stop_completion: float = 0.97
     """Completion on the check seeds that ends training early."""
     checkpoint_minutes: float = 2.0
@@ -338,8 +342,19 @@ def quick() -> Preset:
         name="quick",
         synth=SynthConfig(skills=("stand", "squat"), seconds=10.0),
         sampling=SamplingConfig(enabled=False),
-        ppo=dataclasses.replace(base.ppo, init_std=0.3, learning_epochs=4),
-        training=TrainingConfig(num_envs=1024, minutes=5.5),
+        # A trust region bounds how far one iteration moves the policy: many small iterations with a wider region
+        # learn from the fewest steps, and the critic must not be held back either.
+        ppo=dataclasses.replace(
+            base.ppo,
+            hidden_dims=(256, 128, 64),
+            init_std=0.5,
+            steps_per_env=12,
+            learning_epochs=4,
+            desired_kl=0.03,
+            clip_value_loss=False,
+        ),
+        randomisation=dataclasses.replace(base.randomisation, latency_ms=(0.0, 40.0)),
+        training=TrainingConfig(num_envs=256, minutes=5.5, push=False),
         gate=GateConfig(),
         rollouts=RolloutConfig(hours=0.25, num_envs=64, chunk_steps=16_384),
         diffusion=DiffusionConfig(
@@ -365,7 +380,10 @@ def test() -> Preset:
         synth=SynthConfig(skills=("stand", "squat"), seconds=2.0),
         training=TrainingConfig(num_envs=32, max_iterations=2, minutes=None, check_seeds=8),
         gate=GateConfig(seeds=8, completion=0.0, seconds=1.0),
-        rollouts=RolloutConfig(hours=0.02, num_envs=16, chunk_steps=1024),
+        # A policy of two iterations falls at once: what it does before it falls is kept.
+        rollouts=RolloutConfig(
+            hours=0.01, num_envs=16, chunk_steps=1024, drop_before_fall_seconds=0.0, min_episode_seconds=0.5
+        ),
         diffusion=dataclasses.replace(
             base.diffusion, embedding=32, layers=1, batch_size=32, max_steps=20, minutes=None, warmup_steps=5
         ),

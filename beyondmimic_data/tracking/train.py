@@ -62,7 +62,7 @@ def ppo_settings(config: PpoConfig) -> dict[str, Any]:
             "entropy_coef": config.entropy_coef,
             "learning_rate": config.learning_rate,
             "max_grad_norm": config.max_grad_norm,
-            "use_clipped_value_loss": True,
+            "use_clipped_value_loss": config.clip_value_loss,
             "schedule": config.schedule,
             "desired_kl": config.desired_kl,
         },
@@ -89,7 +89,8 @@ class Trainer:
         training = preset.training
         torch.manual_seed(training.seed)
         self.backend = MujocoBackend(training.num_envs, preset.control, num_threads=num_threads)
-        self.env = TrackingVecEnv(self.backend, clips, preset, training.seed)
+        ranges = preset.randomisation if training.push else preset.randomisation.without_pushes()
+        self.env = TrackingVecEnv(self.backend, clips, preset, training.seed, ranges)
         self.observations = self.env.get_observations()
         with contextlib.redirect_stdout(io.StringIO()):  # rsl-rl prints its networks
             self.algorithm = PPO.construct_algorithm(self.observations, self.env, ppo_settings(preset.ppo), "cpu")
