@@ -28,18 +28,20 @@ class NoiseTable:
     states: torch.Tensor
     """(R + 1, T) int64."""
     actions: torch.Tensor
-    """(R + 1, n) int64; n may be below T, later actions are then left out."""
+    """(R + 1, T) int64."""
+    counts: tuple[int, ...]
+    """How many actions each of the R calls takes part with; later ones are left out and stay as they are."""
 
     @property
     def calls(self) -> int:
         """Network calls R."""
-        return len(self.states) - 1
+        return len(self.counts)
 
 
 def full_table(window: int, steps: int, actions: int) -> NoiseTable:
     """Return the table of an ordinary DDPM loop: all tokens from level K to 0 together."""
-    rows = torch.arange(steps, -1, -1)[:, None]
-    return NoiseTable(rows.expand(-1, window), rows.expand(-1, actions))
+    rows = torch.arange(steps, -1, -1)[:, None].expand(-1, window)
+    return NoiseTable(rows, rows, (actions,) * steps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Keyframes:
     """States that the window must pass through: they stand in it clean, at level 0 (inpainting)."""
 
     mask: torch.Tensor
-    """(B, T) bool, which tokens are given."""
+    """(B, T) bool, or (T,) if alike for all, which tokens are given."""
     states: torch.Tensor
     """(B, T, D') their values in the space of the diffusion; elsewhere ignored."""
 
@@ -109,7 +111,7 @@ class Window:
     states: torch.Tensor
     """(B, T, D') in the space of the diffusion."""
     actions: torch.Tensor
-    """(B, n, J) normalised."""
+    """(B, T, J) normalised; T may be less where later actions are left out from the start."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Plan:
     features: torch.Tensor
     """(B, T, D) physical features relative to the character frame."""
     actions: torch.Tensor
-    """(B, n, J) actions; the one at the current step is to be executed."""
+    """(B, past + 1, J) actions; the last one is the current step's, to be executed."""
     frame: CharacterFrame
     """The character frame in the world."""
     calls: int
@@ -127,7 +129,7 @@ class Plan:
 
 
 Observer = Callable[[Window, torch.Tensor, torch.Tensor], None]
-"""Sees the window and its nominal levels (T,) and (n,) before each network call and after the last."""
+"""Sees the window and its nominal levels (T,) before each network call and after the last."""
 
 
 @torch.no_grad()
@@ -158,19 +160,20 @@ def denoise(
         observer: called with intermediate windows.
     """
     observed, frame = policy.encode_history(history)
-    known = _known_states(policy, observed, keyframes, window.states)
-    device = window.states.device
+    known = _known_states(observed, keyframes, window.states)
+    device, batch = window.states.device, len(window.states)
     state_rows, action_rows = table.states.to(device), table.actions.to(device)
     clean = window.states
-    for row in range(table.calls):
+    for row, count in enumerate(table.counts):
         window.states = torch.where(known.mask[..., None], known.states, window.states)
         if observer is not None:
-            observer(window, state_rows[row], action_rows[row])
-        levels = state_rows[row].expand_as(known.mask).masked_fill(known.mask, 0)
-        next_levels = state_rows[row + 1].expand_as(known.mask).masked_fill(known.mask, 0)
-        action_levels = action_rows[row].expand(len(levels), -1)
-        next_action_levels = action_rows[row + 1].expand(len(levels), -1)
-        clean, clean_actions = policy.denoiser(window.states, window.actions, levels, action_levels)
+            observer(window, table.states[row], table.actions[row])
+        levels, next_levels = (r.masked_fill(known.mask, 0) for r in state_rows[row : row + 2])
+        action_levels, next_action_levels = action_rows[row : row + 2, :count]
+        actions = window.actions[:, :count]
+        clean, clean_actions = policy.denoiser(
+            window.states, actions, levels.expand(batch, -1), action_levels.expand(batch, -1)
+        )
         features = policy.decode_states(clean)
         if guidance is not None:
             features = _guided(policy, features, frame, levels, guidance)
@@ -178,26 +181,26 @@ def denoise(
         mean, std = policy.schedule.posterior(window.states, clean, levels, next_levels)
         window.states = mean + std * noise(tuple(mean.shape))
         mean, std = policy.schedule.posterior(
-            window.actions, clean_actions.clamp(-1, 1), action_levels, next_action_levels
+            actions, clean_actions.clamp(-1, 1), action_levels, next_action_levels
         )
-        window.actions = mean + std * noise(tuple(mean.shape))
+        actions = mean + std * noise(tuple(mean.shape))
+        window.actions = torch.cat([actions, window.actions[:, count:]], 1)
     if observer is not None:
-        observer(window, state_rows[-1], action_rows[-1])
+        observer(window, table.states[table.calls], table.actions[table.calls])
     clean = torch.where(known.mask[..., None], known.states, clean)
-    return Plan(policy.decode_states(clean), policy.decode_actions(window.actions), frame, table.calls)
+    actions = policy.decode_actions(window.actions[:, : policy.current + 1])
+    return Plan(policy.decode_states(clean), actions, frame, table.calls)
 
 
-def _known_states(
-    policy: DiffusionPolicy, observed: torch.Tensor, keyframes: Keyframes | None, like: torch.Tensor
-) -> Keyframes:
-    """Return the tokens that are given, history and keyframes together."""
+def _known_states(observed: torch.Tensor, keyframes: Keyframes | None, like: torch.Tensor) -> Keyframes:
+    """Return the given tokens, history and keyframes together; the mask is (T,) without keyframes."""
     count = observed.shape[1]
     values = like.clone()
-    mask = torch.zeros(like.shape[:2], dtype=torch.bool, device=like.device)
+    mask = torch.zeros(like.shape[1], dtype=torch.bool, device=like.device)
     if keyframes is not None:
-        mask |= keyframes.mask
-        values = torch.where(keyframes.mask[..., None], keyframes.states, values)
-    mask[:, :count] = True
+        mask = keyframes.mask.clone()
+        values = torch.where(mask[..., None], keyframes.states, values)
+    mask[..., :count] = True
     values[:, :count] = observed
     return Keyframes(mask, values)
 
@@ -217,7 +220,7 @@ def _guided(
         (gradient,) = torch.autograd.grad(total, future)
     norm = gradient.norm(dim=-1, keepdim=True)
     gradient = gradient * (guidance.max_norm / norm.clamp_min(guidance.max_norm))
-    ratio = policy.schedule.noise_ratio(levels[:, first:]).clamp_max(guidance.max_ratio)[..., None]
+    ratio = policy.schedule.noise_ratio(levels[..., first:]).clamp_max(guidance.max_ratio)[..., None]
     return torch.cat([features[:, :first], features[:, first:] - guidance.scale * ratio * gradient], 1)
 
 

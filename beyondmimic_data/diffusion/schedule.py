@@ -40,16 +40,16 @@ class CosineSchedule(torch.nn.Module):
     def posterior(
         self, noisy: torch.Tensor, clean: torch.Tensor, levels: torch.Tensor, next_levels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean (..., T, D) and standard deviation (..., T, 1) of q(x_next | x_level, x_0).
+        """Return mean (B, T, D) and standard deviation, broadcasting to it, of q(x_next | x_level, x_0).
 
         ``next_levels`` are at most ``levels``. A token whose level stays the same is held as it is; one that
         goes to level 0 becomes its clean prediction.
 
         Args:
-            noisy: (..., T, D) tokens at ``levels``.
-            clean: (..., T, D) clean prediction.
-            levels: (..., T) int.
-            next_levels: (..., T) int.
+            noisy: (B, T, D) tokens at ``levels``.
+            clean: (B, T, D) clean prediction.
+            levels: (B, T) int, or (T,) if alike for all.
+            next_levels: likewise.
         """
         here, there = self.alpha_bar[levels][..., None], self.alpha_bar[next_levels][..., None]
         ratio = here / there

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from beyondmimic_data.diffusion.frames import frames_from_rows
-from beyondmimic_data.diffusion.rolling import RollingSampler, first_table, rolling_table
+from beyondmimic_data.diffusion.rolling import RollingSampler, first_table, rolling_table, trim
 from beyondmimic_data.diffusion.sampler import (
     FullSampler,
     Guidance,
@@ -244,21 +244,49 @@ def test_rolling_picks_tokens_up_at_the_level_they_were_kept_at(gaussian_policy,
             torch.testing.assert_close(spread, expected[CURRENT + 1 :], rtol=0.05, atol=0)
 
 
-def test_rolling_costs_fifteen_calls_after_the_first(gaussian_policy, history) -> None:
+def test_rolling_costs_twelve_calls_after_the_first(gaussian_policy, history) -> None:
     sampler = RollingSampler(gaussian_policy, source())
     counts = []
     for _ in range(3):
         before = gaussian_policy.denoiser.calls
         sampler.plan(history)
         counts.append(gaussian_policy.denoiser.calls - before)
-    assert counts == [20, 15, 15]
+    assert counts == [20, 12, 12]
     sampler.reset()
     sampler.plan(history)
-    assert gaussian_policy.denoiser.calls == 20 + 15 + 15 + 20
+    assert gaussian_policy.denoiser.calls == 20 + 12 + 12 + 20
+
+
+def test_what_trimming_leaves_out_does_not_reach_the_robot(policy, history) -> None:
+    """Three plans with and without the calls and tokens that cannot matter, with equal noise a token."""
+    base = {d: torch.randn(3, WINDOW, d, generator=torch.Generator().manual_seed(d)) for d in (384, 29)}
+
+    def noise(shape: tuple[int, ...]) -> torch.Tensor:
+        return base[shape[2]][:, : shape[1]]
+
+    trimmed, whole = RollingSampler(policy, noise), RollingSampler(policy, noise)
+    whole.first = first_table(WINDOW, CURRENT, STEPS)
+    whole.later = rolling_table(WINDOW, CURRENT, STEPS)
+    assert sum(trimmed.later.counts) < 0.3 * sum(whole.later.counts)
+    for _ in range(3):
+        a, b = trimmed.plan(history), whole.plan(history)
+        torch.testing.assert_close(a.actions[:, CURRENT], b.actions[:, CURRENT], atol=1e-5, rtol=1e-5)
+        assert a.calls <= b.calls
+
+
+@pytest.mark.parametrize("steps", [5, 10, 20, 50])
+def test_trimmed_tables_still_finish_the_executed_action(steps) -> None:
+    later = rolling_table(WINDOW, CURRENT, steps)
+    for table in (first_table(WINDOW, CURRENT, steps), later):
+        short = trim(table, later, CURRENT)
+        assert short.actions[short.calls][CURRENT] == 0
+        assert min(short.counts) >= 1
 
 
 def test_rolling_reproduces_the_distribution(gaussian_policy, history) -> None:
     sampler = RollingSampler(gaussian_policy, source())
+    sampler.first = first_table(WINDOW, CURRENT, STEPS)
+    sampler.later = rolling_table(WINDOW, CURRENT, STEPS)
     for _ in range(25):
         plan = sampler.plan(repeat(history, 100))
     future = plan.features[:, CURRENT + 1 : -1] / RANGE

@@ -1,0 +1,221 @@
+"""Receding horizon in simulation: plan a window, execute its current action, observe, plan again."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+
+from beyondmimic_data import rotations
+from beyondmimic_data.config import ControlConfig, Range
+from beyondmimic_data.diffusion.frames import Frames, concatenate, frames_from_state
+from beyondmimic_data.diffusion.policy import DiffusionPolicy
+from beyondmimic_data.diffusion.rolling import RollingSampler
+from beyondmimic_data.diffusion.sampler import FullSampler, Guidance, Keyframes, gaussian
+from beyondmimic_data.errors import ConfigError
+from beyondmimic_data.robots import g1_facts
+from beyondmimic_data.sim import randomisation as rand
+from beyondmimic_data.sim.backend import RobotState
+from beyondmimic_data.sim.mujoco_backend import MujocoBackend
+
+log = logging.getLogger(__name__)
+
+FALLEN_HEAD_HEIGHT = 0.2
+"""m; a head below it has fallen (METHOD 2.11)."""
+LOG_SECONDS = 10.0
+
+SamplerName = Literal["rolling", "full"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Steering:
+    """What a plan is steered by at one control step."""
+
+    guidance: Guidance | None = None
+    keyframes: Keyframes | None = None
+
+
+Steer = Callable[[int, Frames], Steering]
+"""Gives the steering at a control step, from the history of states."""
+Push = Callable[[int], np.ndarray | None]
+"""Gives the velocity (N, 3) in m/s added to each base before a control step, or ``None``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """What N robots did over S control steps; row 0 is the start, so arrays have S + 1 rows."""
+
+    qpos: np.ndarray
+    """(S + 1, N, 36) generalised positions."""
+    root_lin_vel: np.ndarray
+    """(S + 1, N, 3) m/s in the axes of the robot's heading."""
+    yaw: np.ndarray
+    """(S + 1, N) rad, heading, unwrapped."""
+    head_height: np.ndarray
+    """(S + 1, N) m."""
+    pushes: np.ndarray
+    """(S + 1, N, 3) m/s added to the base before the step that led to the row."""
+    latency_ms: np.ndarray
+    """(N,) latency of each robot."""
+    plan_ms: np.ndarray
+    """(S,) wall-clock time of each batch of plans, ms."""
+    control_hz: float
+    """Control steps a second."""
+
+    @property
+    def fell(self) -> np.ndarray:
+        """(N,) whether a robot's head came down, or its simulation broke."""
+        return ~(self.head_height > FALLEN_HEAD_HEIGHT).all(0)
+
+    @property
+    def seconds_upright(self) -> np.ndarray:
+        """(N,) s until the fall, or the length of the run."""
+        up = np.logical_and.accumulate(self.head_height > FALLEN_HEAD_HEIGHT, axis=0)
+        return np.maximum(up.sum(0) - 1, 0) / self.control_hz
+
+
+def head_height(state: RobotState) -> torch.Tensor:
+    """Return the height (N,) of the head's centre over the floor, m."""
+    torso = state.body_names.index(g1_facts.ANCHOR_BODY)
+    offset = state.body_pos_w.new_tensor(g1_facts.HEAD_OFFSET)
+    head = state.body_pos_w[:, torso] + rotations.rotate(state.body_quat_w[:, torso], offset)
+    return head[:, 2]
+
+
+def draw_latency(ranges: Range, control: ControlConfig, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw latencies (n,) in physics steps, uniform over those inside a range in ms."""
+    first = int(np.ceil(ranges[0] / 1e3 / control.physics_dt - 1e-9))
+    last = int(np.floor(ranges[1] / 1e3 / control.physics_dt + 1e-9))
+    return rng.integers(first, last + 1, n)
+
+
+class ClosedLoop:
+    """N robots in MuJoCo, each driven by its own plans."""
+
+    def __init__(
+        self,
+        policy: DiffusionPolicy,
+        starts: Frames,
+        control: ControlConfig,
+        *,
+        sampler: SamplerName = "rolling",
+        latency_ms: Range = (0.0, 0.0),
+        seed: int = 0,
+        num_threads: int = 0,
+    ) -> None:
+        """Place robots at recorded starts; everything else follows from the seed.
+
+        Args:
+            policy: in evaluation mode.
+            starts: past and current states (N, past + 1, ...) of one robot each.
+            control: control and physics rates.
+            sampler: rolling inference, or every plan from noise.
+            latency_ms: range of the delay between a command and its effect, drawn for each robot.
+            seed: of latency and denoising.
+            num_threads: physics threads; 0 takes every core.
+
+        Raises:
+            ConfigError: the simulator's names or rate are not those the policy was trained with.
+        """
+        if control.control_hz != policy.contract.control_hz:
+            expected = f"{policy.contract.control_hz:g}, the rate the policy was trained at"
+            raise ConfigError("control.control_hz", control.control_hz, expected)
+        self.policy = policy
+        self.num_envs = len(starts)
+        self.backend = MujocoBackend(self.num_envs, control, num_threads=num_threads)
+        policy.contract.require_names(self.backend.joint_names, self.backend.body_names, "simulation")
+        rng = np.random.default_rng(seed)
+        draw = rand.nominal(self.num_envs)
+        draw = dataclasses.replace(draw, latency_steps=draw_latency(latency_ms, control, self.num_envs, rng))
+        ids = np.arange(self.num_envs)
+        self.backend.randomise(ids, draw)
+        self.latency_ms = draw.latency_steps * control.physics_dt * 1e3
+        now = starts.time(slice(-1, None))
+        fields = (
+            now.root_pos_w,
+            now.root_quat_w,
+            now.root_lin_vel_w,
+            now.root_ang_vel_w,
+            now.joint_pos,
+            now.joint_vel,
+        )
+        self.backend.write(ids, *(x[:, 0].double().numpy() for x in fields))
+        self.state = self.backend.read()
+        self.history = concatenate([starts.time(slice(None, -1)), frames_from_state(self.state)], dim=1)
+        generator = torch.Generator(device=policy.device).manual_seed(seed)
+        noise = gaussian(generator, policy.device)
+        self.sampler: RollingSampler | FullSampler = (
+            RollingSampler(policy, noise) if sampler == "rolling" else FullSampler(policy, noise)
+        )
+
+    def step(self, steering: Steering, push: np.ndarray | None) -> float:
+        """Push, plan, execute the current action and observe; returns the time of planning in s."""
+        started = time.perf_counter()
+        plan = self.sampler.plan(self.history.to(self.policy.device), steering.guidance, steering.keyframes)
+        action = plan.actions[:, self.policy.current]
+        targets = self.policy.joint_targets(action).double().cpu().numpy()
+        planned = time.perf_counter() - started
+        if push is not None:
+            self.backend.push(np.arange(self.num_envs), push, np.zeros_like(push))
+        self.backend.step(targets)
+        self.state = self.backend.read()
+        self.history = self.history.push(frames_from_state(self.state))
+        return planned
+
+
+def run(
+    loop: ClosedLoop,
+    steps: int,
+    *,
+    steer: Steer | None = None,
+    push: Push | None = None,
+    what: str = "closed loop",
+) -> Recording:
+    """Run robots for some control steps, or until all have fallen.
+
+    Args:
+        loop: placed robots.
+        steps: control steps.
+        steer: guidance and keyframes of each step.
+        push: velocities added to bases.
+        what: name in the log.
+    """
+    rows = [_observe(loop, None)]
+    plan_ms: list[float] = []
+    logged = time.monotonic()
+    for t in range(steps):
+        added = push(t) if push is not None else None
+        steering = steer(t, loop.history) if steer is not None else Steering()
+        plan_ms.append(1e3 * loop.step(steering, added))
+        rows.append(_observe(loop, added))
+        if time.monotonic() - logged > LOG_SECONDS:
+            logged = time.monotonic()
+            left = (steps - t) * float(np.mean(plan_ms)) / 1e3
+            log.info("%s: %d of %d control steps, %.0f s left", what, t + 1, steps, left)
+        if t % 10 == 0 and not (np.stack([r["head_height"] for r in rows]) > FALLEN_HEAD_HEIGHT).all(0).any():
+            break
+    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    stacked["yaw"] = np.unwrap(stacked["yaw"], axis=0)
+    return Recording(
+        **stacked,
+        latency_ms=loop.latency_ms,
+        plan_ms=np.array(plan_ms),
+        control_hz=loop.policy.contract.control_hz,
+    )
+
+
+def _observe(loop: ClosedLoop, push: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Return one row of a recording."""
+    state = loop.state
+    yaw = rotations.yaw(state.root_quat_w)
+    velocity = rotations.rotate_inverse(rotations.from_yaw(yaw), state.root_lin_vel_w)
+    return {
+        "qpos": torch.cat([state.root_pos_w, state.root_quat_w, state.joint_pos], -1).numpy().copy(),
+        "root_lin_vel": velocity.numpy(),
+        "yaw": yaw.numpy(),
+        "head_height": head_height(state).numpy(),
+        "pushes": np.zeros((loop.num_envs, 3)) if push is None else push.copy(),
+    }
