@@ -11,6 +11,10 @@ class ConfigError(BeyondMimicError):
     def __init__(self, field: str, found: object, expected: str) -> None:
         super().__init__(f"configuration field '{field}': found {found!r}, expected {expected}")
         self.field = field
+        self._given = (field, found, expected)
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return type(self), self._given
 
 
 class MotionError(BeyondMimicError):
@@ -20,6 +24,10 @@ class MotionError(BeyondMimicError):
         super().__init__(f"{file}: {field}: found {found}, expected {expected}")
         self.file = str(file)
         self.field = field
+        self._given = (self.file, field, str(found), expected)
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return type(self), self._given
 
 
 class StoreError(BeyondMimicError):

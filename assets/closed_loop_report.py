@@ -1,0 +1,94 @@
+"""The closed-loop report: does the diffusion policy keep the robot up and follow commands?"""
+
+from typing import Any
+
+import dagster as dg
+
+from assets import recipes
+from assets.building import ALL, Progress, reuse_or_build
+from assets.dataset import build_dataset, rolled_out_latency
+from assets.diffusion_policy import build_diffusion, diffusion_policy
+from assets.presentation import materialised, picture, plain_failures, progress_of, table
+from assets.workspace import Workspace
+from beyondmimic_data import versions
+from beyondmimic_data.files import read_json
+from storage.artifacts import Artifact, Build, describe
+
+KIND = "reports"
+REPORT, FIGURES, VIDEO = "report.md", "closed_loop.json", "video.mp4"
+
+
+def find_report(workspace: Workspace, policy: Artifact) -> Artifact | None:
+    """Return the report of a diffusion policy under the present configuration."""
+    return workspace.store.find(KIND, ALL, recipes.report_recipe(policy.version, workspace.preset))
+
+
+def build_report(workspace: Workspace, progress: Progress) -> Artifact:
+    """Return the report of the present diffusion policy, running its protocols if there is none.
+
+    Raises:
+        GateError: no skill may teach.
+    """
+    policy = build_diffusion(workspace, progress)
+
+    def make(build: Build) -> None:
+        from beyondmimic_data.control.evaluate import evaluate_closed_loop
+
+        latency = rolled_out_latency(build_dataset(workspace), workspace)
+        result = evaluate_closed_loop(
+            policy.path, workspace.preset, build.path, latency_ms=latency, progress=progress
+        )
+        build.meta |= {
+            "parents": [describe(policy)],
+            "video": result["video"],
+            "protocols": result["protocols"],
+        }
+
+    recipe = recipes.report_recipe(policy.version, workspace.preset)
+    return reuse_or_build(workspace.store, KIND, ALL, recipe, make)
+
+
+@dg.asset(
+    deps=[diffusion_policy],
+    group_name="stage_2_diffusion",
+    kinds={"mujoco", "markdown"},
+    owners=["team:diffusion"],
+    code_version=versions.CLOSED_LOOP,
+    pool="compute",
+    description=(
+        "Success rates of the diffusion policy in closed loop in MuJoCo, with intervals, pictures and a "
+        "video: standing under pushes, following a joystick."
+    ),
+)
+def closed_loop_report(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """Run the protocols and store their report."""
+    with plain_failures():
+        report = build_report(workspace, progress_of(context))
+    return materialised(report, _shown(report))
+
+
+def _shown(report: Artifact) -> dict[str, Any]:
+    figures = read_json(report.path / FIGURES)
+    columns = (
+        "success_rate",
+        "wilson_low",
+        "wilson_high",
+        "n",
+        "falls",
+        "mean_seconds_upright",
+        "plan_ms_p50",
+    )
+    rows = [
+        {"protocol": name, **{c: f.get(c) for c in columns}, "left_out": f.get("skipped")}
+        for name, f in figures["protocols"].items()
+    ]
+    pictures = {name: picture(report.path / f"{name}.png") for name in figures["protocols"]}
+    video = figures["video"]
+    return {
+        "protocols": table(rows),
+        "video": dg.MetadataValue.path(str(report.path / video)) if video else figures["video_skipped"],
+        "report": dg.MetadataValue.md((report.path / REPORT).read_text()),
+        **{name: shown for name, shown in pictures.items() if (report.path / f"{name}.png").is_file()},
+    }

@@ -1,0 +1,109 @@
+"""Stage 2: one state-action diffusion policy for all skills."""
+
+from typing import Any
+
+import dagster as dg
+
+from assets import recipes
+from assets.building import ALL, Progress, reuse_or_build
+from assets.dataset import build_dataset, dataset
+from assets.presentation import materialised, picture, plain_failures, progress_of, table
+from assets.workspace import Workspace
+from beyondmimic_data import versions
+from beyondmimic_data.files import read_json
+from storage.artifacts import Artifact, Build, describe
+
+KIND = "diffusion"
+
+
+def find_diffusion(workspace: Workspace, dataset_artifact: Artifact) -> Artifact | None:
+    """Return the newest diffusion policy of a dataset and the present configuration, from whatever start."""
+    base = recipes.diffusion_base(dataset_artifact.version, workspace.preset)
+    fitting = [a for a in workspace.store.list(KIND, ALL) if a.meta["base"] == base]
+    return fitting[-1] if fitting else None
+
+
+def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
+    """Return the diffusion policy of the present dataset, training it if there is none.
+
+    Training starts from the last diffusion policy where its architecture allows.
+
+    Raises:
+        GateError: no skill may teach.
+    """
+    data = build_dataset(workspace)
+    found = find_diffusion(workspace, data)
+    if found is not None:
+        return found
+    config = workspace.preset.diffusion
+    parent = workspace.store.latest(KIND, ALL)
+    base = recipes.diffusion_base(data.version, workspace.preset)
+
+    def make(build: Build) -> None:
+        from assets.diffusion_windows import DatasetWindows
+        from beyondmimic_data.diffusion.contract import g1_contract
+        from beyondmimic_data.diffusion.train import train
+
+        windows = DatasetWindows(data, config.window)
+        contract = g1_contract(workspace.preset.control)
+        contract.require_names(windows.joint_names, windows.body_names, str(data.path))
+        figures = train(
+            windows,
+            config,
+            contract,
+            build.path,
+            warm_start=parent.path if parent else None,
+            progress=lambda point: progress(_line(point)),
+        )
+        build.meta |= {
+            "parents": [describe(data)],
+            "base": base,
+            "warm_start": describe(parent) if parent and figures["warm_start"]["used"] else None,
+            "figures": figures,
+        }
+
+    recipe = recipes.warm_started(base, parent.version if parent else None)
+    return reuse_or_build(workspace.store, KIND, ALL, recipe, make)
+
+
+@dg.asset(
+    deps=[dataset],
+    group_name="stage_2_diffusion",
+    kinds={"pytorch"},
+    owners=["team:diffusion"],
+    code_version=versions.DIFFUSION,
+    pool="compute",
+    description=(
+        "A transformer that denoises windows of states and actions together, trained on the dataset's "
+        "windows; the policy that costs steer at run time."
+    ),
+)
+def diffusion_policy(
+    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """Train and store the diffusion policy."""
+    with plain_failures():
+        artifact = build_diffusion(workspace, progress_of(context))
+    return materialised(artifact, _shown(artifact), recipe=artifact.meta["base"])
+
+
+def _line(point: dict[str, float]) -> str:
+    return (
+        f"diffusion: step {point['step']:.0f}, loss {point['loss']:.4f}, "
+        f"{point['samples_per_s']:.0f} samples/s, {point['minutes_left']:.1f} min left at most"
+    )
+
+
+def _shown(artifact: Artifact) -> dict[str, Any]:
+    figures = artifact.meta["figures"]
+    levels = read_json(artifact.path / "training.json")["validation"]["by_level"]
+    return {
+        "loss": picture(artifact.path / "loss.png"),
+        "validation_loss": figures["validation_loss"],
+        "validation_by_level": table([{"noise_level": level, **values} for level, values in levels.items()]),
+        "steps": figures["steps"],
+        "samples_per_s": figures["samples_per_s"],
+        "parameters": figures["parameters"],
+        "stopped_by": figures["stopped_by"],
+        "warm_start": dg.MetadataValue.json(artifact.meta["warm_start"] or figures["warm_start"]["reason"]),
+    }

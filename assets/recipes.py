@@ -1,0 +1,98 @@
+"""Recipes: hashes of everything that decides what a stage gives, computed without running it.
+
+A recipe holds the versions of the parents, the configuration that matters, the code version and the seeds
+(they are part of the configuration). How many cores or which cluster do the work is left out on purpose.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from beyondmimic_data import versions
+from beyondmimic_data.config import Preset, TrainingConfig
+from beyondmimic_data.hashing import hash_value
+
+
+def motion_recipe(signature: str, preset: Preset) -> str:
+    """Return the recipe of a skill's clips.
+
+    Args:
+        signature: hash of its files' bytes, names and facts and of the importer's version.
+        preset: gives the control rate and the limits of quality.
+    """
+    return hash_value(["motion", signature, preset.control, preset.quality])
+
+
+def policy_base(motion_version: str, preset: Preset) -> str:
+    """Return the recipe of a policy before it is known where it starts from."""
+    return hash_value(
+        [
+            "tracking_policy",
+            versions.TRACKING,
+            motion_version,
+            preset.control,
+            preset.task,
+            preset.sampling,
+            preset.randomisation,
+            preset.ppo,
+            _training(preset.training),
+            preset.gate,
+        ]
+    )
+
+
+def warm_started(base: str, parent_version: str | None) -> str:
+    """Return the recipe of what is trained from a parent; without one it is ``base``."""
+    return base if parent_version is None else hash_value([base, parent_version])
+
+
+def rollouts_recipe(motion_version: str, policy_version: str, preset: Preset) -> str:
+    """Return the recipe of a skill's rollouts."""
+    config = _without(preset.rollouts, "cpus_per_worker")
+    parents = [motion_version, policy_version]
+    return hash_value(
+        ["rollouts", versions.ROLLOUTS, parents, config, preset.control, preset.task, preset.randomisation]
+    )
+
+
+def dataset_recipe(included: Sequence[tuple[str, str]], preset: Preset) -> str:
+    """Return the recipe of what a dataset teaches: skills with the versions of their rollouts.
+
+    What is left out does not enter: a motion that fails its gate must not retrain the diffusion policy.
+    """
+    return hash_value(["dataset", versions.DATASET, sorted(included), preset.dataset])
+
+
+def diffusion_base(dataset_version: str, preset: Preset) -> str:
+    """Return the recipe of a diffusion policy before it is known where it starts from."""
+    return hash_value(
+        ["diffusion_policy", versions.DIFFUSION, dataset_version, preset.diffusion, preset.control]
+    )
+
+
+def report_recipe(diffusion_version: str, preset: Preset) -> str:
+    """Return the recipe of a closed-loop report."""
+    return hash_value(
+        [
+            "closed_loop_report",
+            versions.CLOSED_LOOP,
+            diffusion_version,
+            preset.closed_loop,
+            preset.control,
+            preset.task,
+            preset.randomisation,
+        ]
+    )
+
+
+def bundle_recipe(diffusion_version: str, lineage: Any, preset: Preset) -> str:
+    """Return the recipe of a deployment bundle; it carries its lineage, so that counts too."""
+    return hash_value(["deployment_bundle", versions.DEPLOYMENT, diffusion_version, lineage, preset.deploy])
+
+
+def _training(config: TrainingConfig) -> Mapping[str, Any]:
+    return _without(config, "cpus_per_skill", "gpus_per_skill", "checkpoint_minutes")
+
+
+def _without(config: Any, *names: str) -> dict[str, Any]:
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in names}

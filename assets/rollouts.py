@@ -1,0 +1,144 @@
+"""Domain-randomised rollouts of each skill that passed its gate."""
+
+from typing import Any
+
+import dagster as dg
+
+from assets import recipes
+from assets.building import Progress, reuse_or_build
+from assets.motion import accepted_clips, build_motion, content_version
+from assets.partitions import skills
+from assets.presentation import RECIPE, materialised, plain_failures, progress_of, table
+from assets.tracking_policy import EVALUATION, build_policy, gate_verdict, tracking_policy
+from assets.unit_sink import UnitStore
+from assets.workspace import Workspace
+from beyondmimic_data import versions
+from beyondmimic_data.cluster import Cluster
+from beyondmimic_data.config import Preset
+from beyondmimic_data.errors import GateError
+from beyondmimic_data.files import read_json
+from storage.artifacts import Artifact, Build, describe, require_free_space
+
+KIND = "rollouts"
+
+
+def find_rollouts(
+    workspace: Workspace, skill: str, motion_artifact: Artifact, policy: Artifact
+) -> Artifact | None:
+    """Return the complete rollouts of a policy, if there are any."""
+    recipe = recipes.rollouts_recipe(content_version(motion_artifact), policy.version, workspace.preset)
+    return workspace.store.find(KIND, skill, recipe)
+
+
+def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress: Progress) -> Artifact:
+    """Return the rollouts of a skill, collecting what is missing of them.
+
+    Raises:
+        GateError: the policy may not teach.
+        StoreError: the disk has not enough room.
+    """
+    clips = build_motion(workspace, skill, progress)
+    policy = build_policy(workspace, skill, cluster, progress)
+    reason = gate_verdict(policy)
+    if reason is not None:
+        raise GateError(f"{skill}: {reason}")
+
+    def make(build: Build) -> None:
+        from beyondmimic_data.rollouts.collect import units_for_hours
+        from beyondmimic_data.rollouts.workers import CollectionJob, collect_units
+
+        preset = workspace.preset
+        usable = read_json(policy.path / EVALUATION)["max_latency_ms"]
+        paths = tuple(accepted_clips(clips))
+        job = CollectionJob(skill, paths, policy.path, usable, preset)
+        names, units = [path.stem for path in paths], units_for_hours(preset.rollouts.hours, preset)
+        sink = UnitStore.create(build.path, names, preset.control.control_hz, preset.rollouts, units)
+        missing = sink.missing_units()
+        require_free_space(build.path, len(missing) * sink.unit_bytes)
+        with cluster.session():
+            workers = cluster.workers(preset.rollouts.cpus_per_worker)
+            figures = collect_units(job, sink, missing, workers=workers, progress=progress)
+        build.digests |= sink.finish()
+        build.meta |= {
+            "parents": [describe(clips), describe(policy)],
+            "max_latency_ms": usable,
+            "hours": sink.kept_rows() / preset.control.control_hz / 3600,
+            "collected": figures,
+        }
+
+    recipe = recipes.rollouts_recipe(content_version(clips), policy.version, workspace.preset)
+    return reuse_or_build(workspace.store, KIND, skill, recipe, make)
+
+
+@dg.asset(
+    deps=[tracking_policy],
+    partitions_def=skills,
+    group_name="rollouts_and_dataset",
+    kinds={"mujoco", "zarr", "parquet"},
+    owners=["team:tracking"],
+    code_version=versions.ROLLOUTS,
+    pool="compute",
+    description=(
+        "The skill's policy, rolled out under randomised friction, mass, damping, latency and pushes, with "
+        "noise on its actions. A skill that failed its gate has none, and says why."
+    ),
+)
+def rollouts(
+    context: dg.AssetExecutionContext,
+    workspace: dg.ResourceParam[Workspace],
+    cluster: dg.ResourceParam[Cluster],
+) -> dg.MaterializeResult:
+    """Collect and store the rollouts of one skill, or say why it has none."""
+    skill = context.partition_key
+    with plain_failures():
+        policy = build_policy(workspace, skill, cluster, progress_of(context))
+        reason = gate_verdict(policy)
+        if reason is not None:
+            context.log.warning(f"{skill} is not rolled out: {reason}")
+            return _none(policy, reason)
+        artifact = build_rollouts(workspace, skill, cluster, progress_of(context))
+    return materialised(artifact, _shown(artifact, workspace.preset))
+
+
+def no_rollouts_recipe(policy: Artifact) -> str:
+    """Return what stands for the rollouts of a policy that failed its gate."""
+    return f"none:{policy.version}"
+
+
+def _none(policy: Artifact, reason: str) -> dg.MaterializeResult:
+    recipe = no_rollouts_recipe(policy)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(recipe),
+        metadata={"left_out": reason, "episodes": 0, "hours": 0.0, RECIPE: recipe},
+    )
+
+
+def _shown(artifact: Artifact, preset: Preset) -> dict[str, Any]:
+    from storage.episode_index import read_episodes
+    from storage.layout import EPISODES
+
+    episodes = read_episodes(artifact.path / EPISODES)
+    lengths, errors = (episodes[name].to_numpy() for name in ("length", "body_pos_err_m"))
+    ends = [str(end) for end in episodes["termination"].to_pylist()]
+    return {
+        "episodes": episodes.num_rows,
+        "hours": float(lengths.sum()) / preset.control.control_hz / 3600,
+        "body_pos_err_m": float(errors.mean()),
+        "max_latency_ms": artifact.meta["max_latency_ms"],
+        "terminations": table([{"ended": e, "episodes": ends.count(e)} for e in sorted(set(ends))]),
+        "first_episodes": table(_head(episodes)),
+    }
+
+
+def _head(episodes: Any, rows: int = 8) -> list[dict[str, Any]]:
+    columns = [
+        "episode_id",
+        "clip",
+        "length",
+        "termination",
+        "latency_ms",
+        "friction",
+        "pushes",
+        "body_pos_err_m",
+    ]
+    return episodes.select(columns).slice(0, rows).to_pylist()

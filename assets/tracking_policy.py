@@ -1,0 +1,146 @@
+"""Stage 1: one tracking policy a skill, and the gate that decides whether it may teach."""
+
+import dataclasses
+from typing import Any
+
+import dagster as dg
+
+from assets import recipes
+from assets.building import Progress, reuse_or_build
+from assets.motion import accepted_clips, build_motion, content_version, find_motion, motion
+from assets.partitions import skills
+from assets.presentation import materialised, picture, plain_failures, progress_of, table
+from assets.workspace import Workspace
+from beyondmimic_data import versions
+from beyondmimic_data.cluster import Cluster
+from beyondmimic_data.config import Preset
+from beyondmimic_data.files import read_json
+from storage.artifacts import Artifact, Build, describe
+
+KIND = "policies"
+EVALUATION = "evaluation.json"
+
+
+def find_policy(workspace: Workspace, skill: str, motion_artifact: Artifact) -> Artifact | None:
+    """Return the newest policy trained on these clips with this configuration, from whatever start."""
+    base = recipes.policy_base(content_version(motion_artifact), workspace.preset)
+    fitting = [a for a in workspace.store.list(KIND, skill) if a.meta["base"] == base]
+    return fitting[-1] if fitting else None
+
+
+def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: Progress) -> Artifact:
+    """Return the policy of a skill, training it if there is none for its clips and configuration.
+
+    Training starts from the skill's last policy of the same network, where there is one.
+
+    Raises:
+        GateError: no clip of the skill passed its quality check.
+        BeyondMimicError: training failed.
+    """
+    clips = build_motion(workspace, skill, progress)
+    found = find_policy(workspace, skill, clips)
+    if found is not None:
+        return found
+    preset, paths = workspace.preset, accepted_clips(clips)
+    parent = _warm_parent(workspace, skill)
+    base = recipes.policy_base(content_version(clips), preset)
+
+    def make(build: Build) -> None:
+        from beyondmimic_data.tracking.workers import train_skill
+
+        start = parent.path if parent else None
+        with cluster.session():
+            cpus = cluster.fit(preset.training.cpus_per_skill)
+            training = dataclasses.replace(preset.training, cpus_per_skill=cpus)
+            fitting = dataclasses.replace(preset, training=training)
+            evaluation = train_skill(skill, paths, fitting, build.path, warm_start=start, progress=progress)
+        build.meta |= {
+            "parents": [describe(clips)],
+            "base": base,
+            "warm_start": describe(parent) if parent else None,
+            "network": _network(preset),
+            "gate": {k: evaluation[k] for k in ("passed", "completion", "required", "n")},
+        }
+
+    recipe = recipes.warm_started(base, parent.version if parent else None)
+    return reuse_or_build(workspace.store, KIND, skill, recipe, make)
+
+
+def gate_verdict(policy: Artifact) -> str | None:
+    """Return why a policy may not teach, or ``None`` if it may."""
+    result = read_json(policy.path / EVALUATION)
+    if result["passed"]:
+        return None
+    return (
+        f"its policy fails its gate: {result['completion']:.0%} of {result['n']} starts complete, "
+        f"{result['required']:.0%} required"
+    )
+
+
+@dg.asset(
+    deps=[motion],
+    partitions_def=skills,
+    group_name="stage_1_tracking",
+    kinds={"pytorch", "mujoco"},
+    owners=["team:tracking"],
+    code_version=versions.TRACKING,
+    pool="compute",
+    description=(
+        "A policy that tracks the skill's clips, trained with PPO and held against its gate on seeds that "
+        "training never used. It starts from the skill's last policy where there is one."
+    ),
+)
+def tracking_policy(
+    context: dg.AssetExecutionContext,
+    workspace: dg.ResourceParam[Workspace],
+    cluster: dg.ResourceParam[Cluster],
+) -> dg.MaterializeResult:
+    """Train, evaluate and store the policy of one skill."""
+    with plain_failures():
+        policy = build_policy(workspace, context.partition_key, cluster, progress_of(context))
+    return materialised(policy, _shown(policy), recipe=policy.meta["base"])
+
+
+@dg.asset_check(
+    asset=tracking_policy,
+    partitions_def=skills,
+    description="Enough starts complete for the policy to teach; one that fails is left out of the dataset.",
+)
+def gate(
+    context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.AssetCheckResult:
+    """Show the gate's verdict; it does not block, because the dataset leaves the skill out by itself."""
+    with plain_failures():
+        clips = find_motion(workspace, context.partition_key)
+        policy = clips and find_policy(workspace, context.partition_key, clips)
+    if not policy:
+        return dg.AssetCheckResult(passed=False, description="there is no policy for the present motion")
+    reason = gate_verdict(policy)
+    return dg.AssetCheckResult(
+        passed=reason is None, description=reason or "may teach", metadata=dict(policy.meta["gate"])
+    )
+
+
+def _shown(policy: Artifact) -> dict[str, Any]:
+    result = read_json(policy.path / EVALUATION)
+    return {
+        "training": picture(policy.path / "curve.png"),
+        "completion": result["completion"],
+        "gate": "passed" if result["passed"] else gate_verdict(policy),
+        "body_pos_err_m": result["body_pos_err_m"],
+        "completion_by_latency": table(result["latency_bins"]),
+        "max_latency_ms": result["max_latency_ms"],
+        "warm_start": dg.MetadataValue.json(policy.meta["warm_start"]),
+        "onnx": dg.MetadataValue.path(str(policy.path / "policy.onnx")),
+    }
+
+
+def _network(preset: Preset) -> dict[str, Any]:
+    """What has to be equal for one policy's weights to fit into another."""
+    return {"hidden_dims": list(preset.ppo.hidden_dims), "state_estimation": preset.task.state_estimation}
+
+
+def _warm_parent(workspace: Workspace, skill: str) -> Artifact | None:
+    wanted = _network(workspace.preset)
+    fitting = [a for a in workspace.store.list(KIND, skill) if a.meta["network"] == wanted]
+    return fitting[-1] if fitting else None

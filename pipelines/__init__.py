@@ -1,0 +1,1 @@
+"""How the graph runs: definitions, automation, jobs, sensors, schedules, resources and the command line."""

@@ -1,0 +1,26 @@
+"""All definitions, merged. Nothing heavy is imported here: torch, Ray, Zarr, MuJoCo load when needed."""
+
+import dagster as dg
+
+import assets
+from pipelines.automation import automation, with_condition
+from pipelines.jobs import combined_pipeline, skill_pipeline
+from pipelines.resources import RayCluster, WorkspaceResource
+from pipelines.schedules import weekly_retraining
+from pipelines.sensors import motion_folder, reconcile
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return everything that Dagster should know."""
+    stages = dg.load_definitions_from_package_module(assets).map_asset_specs(func=with_condition)
+    return dg.Definitions.merge(
+        stages,
+        dg.Definitions(
+            jobs=[skill_pipeline, combined_pipeline],
+            schedules=[weekly_retraining],
+            sensors=[automation, motion_folder, reconcile],
+            resources={"workspace": WorkspaceResource(), "cluster": RayCluster()},
+            executor=dg.in_process_executor,
+        ),
+    )

@@ -1,0 +1,121 @@
+"""The command line's verbs and their options, as dataclasses that tyro reads."""
+
+import dataclasses
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from beyondmimic_data.config import Preset, get_preset
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Run the whole graph here, without the UI; `make demo` calls this."""
+
+    preset: str = "quick"
+    """One of test, quick, paper; it fixes every number below."""
+    motions: tuple[str, ...] = ()
+    """Files or folders with BVH, G1 CSV or NPZ motions; commas may join several."""
+    train_minutes: float | None = None
+    """Longest training of one skill, in minutes; the same as --training.minutes."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ui:
+    """Open the Dagster UI, with the sensors and schedules that keep the graph up to date."""
+
+    preset: str | None = None
+    """Preset of what is built from the UI; the settings of the last run by default."""
+    port: int = 3000
+    """Port on 127.0.0.1."""
+    json: Flag = False
+    """Print one JSON document on standard output when the UI answers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionsCheck:
+    """Import or retarget motions without storing them and report their quality; exits 1 if one is refused."""
+
+    paths: tyro.conf.Positional[tuple[Path, ...]]
+    """Files or folders."""
+    fps: float | None = None
+    """Frames a second; a motions.toml says so otherwise."""
+    quat: Literal["wxyz", "xyzw"] | None = None
+    """Order of the root quaternion; a motions.toml says so otherwise."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Time a hot path against its own limit in the same run; takes at most 50 seconds."""
+
+    name: tyro.conf.Positional[Literal["physics", "windows", "ppo", "collect", "train"]]
+    """What to time."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateTracking:
+    """Play the clips of a skill with its last policy, on seeds that training never used."""
+
+    skill: str
+    """Key of the skill, such as synth__stand."""
+    seeds: int = 100
+    """Starts of each clip."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateClosedLoop:
+    """Run the last diffusion policy in closed loop in MuJoCo."""
+
+    protocol: str
+    """What it has to do, such as stand_perturb or joystick."""
+    seeds: int = 50
+    """Number of runs."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+def run_options(preset: str) -> type[Run]:
+    """Return ``Run`` with all of a preset's fields as further options.
+
+    Raises:
+        ConfigError: no such preset.
+    """
+    base = get_preset(preset)
+    hints = typing.get_type_hints(Preset)
+    names = [field.name for field in dataclasses.fields(Preset) if field.name != "name"]
+    settings = dataclasses.make_dataclass(
+        "Settings",
+        [(name, hints[name], dataclasses.field(default=getattr(base, name))) for name in names],
+        frozen=True,
+    )
+    field: Any = (
+        "settings",
+        Annotated[settings, tyro.conf.arg(name="")],
+        dataclasses.field(default=settings()),
+    )
+    made = dataclasses.make_dataclass("Run", [field], bases=(Run,), frozen=True)
+    made.__doc__ = Run.__doc__
+    return made
+
+
+def chosen_preset(options: Run) -> Preset:
+    """Return the preset that parsed options describe."""
+    settings = options.settings  # type: ignore[attr-defined]
+    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    preset = Preset(name=options.preset, **values)
+    if options.train_minutes is None:
+        return preset
+    training = dataclasses.replace(preset.training, minutes=options.train_minutes)
+    return dataclasses.replace(preset, training=training)

@@ -1,0 +1,196 @@
+"""The whole graph in this process: every skill, then what they share, with progress for a person."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.building import ALL
+from assets.closed_loop_report import REPORT
+from assets.dataset import survey
+from assets.motion_folder import add_motions, add_synthesised
+from assets.partitions import SKILLS
+from assets.tracking_policy import EVALUATION
+from assets.workspace import Workspace, remember
+from beyondmimic_data.cluster import Cluster
+from beyondmimic_data.config import get_preset
+from beyondmimic_data.errors import BeyondMimicError, GateError
+from beyondmimic_data.files import read_json
+from beyondmimic_data.overrides import differences
+from pipelines.definitions import defs
+from pipelines.home import DRIVER_TAG, driver, end_interrupted_runs, open_instance
+from pipelines.jobs import combined_pipeline, skill_pipeline
+from pipelines.requests import TOKEN_TAG, combined_token, skill_token
+
+log = logging.getLogger("beyondmimic.run")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one run of a job came to."""
+
+    ok: bool
+    """Every step ran and every blocking check passed."""
+    problem: str | None
+    """The first failure in one line."""
+
+
+class GraphRun:
+    """Runs jobs of the graph on one Dagster instance, with one workspace and one cluster."""
+
+    def __init__(self, instance: dg.DagsterInstance, workspace: Workspace, cluster: Cluster) -> None:
+        self.instance, self.workspace = instance, workspace
+        self._definitions = defs()
+        preset = workspace.preset
+        self._config = {
+            "resources": {
+                "workspace": {
+                    "config": {
+                        "data_root": str(workspace.root),
+                        "motion_folder": str(workspace.motion_folder),
+                        "preset": preset.name,
+                        "overrides": differences(get_preset(preset.name), preset),
+                    }
+                },
+                "cluster": {
+                    "config": {k: v for k, v in dataclasses.asdict(cluster).items() if v is not None}
+                },
+            },
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        }
+
+    def sync_skills(self) -> list[str]:
+        """Make the partitions equal to the motion folder; returns the skills."""
+        keys = list(self.workspace.motions.skills)
+        known = set(self.instance.get_dynamic_partitions(SKILLS))
+        self.instance.add_dynamic_partitions(SKILLS, [key for key in keys if key not in known])
+        for gone in known - set(keys):
+            self.instance.delete_dynamic_partition(SKILLS, gone)
+        return keys
+
+    def skill(self, key: str) -> Outcome:
+        """Run one skill; what is there already is only recorded."""
+        try:
+            token = skill_token(self.instance, self.workspace, key)
+        except BeyondMimicError as error:
+            return Outcome(False, str(error))
+        return self._execute(skill_pipeline.name, token, key)
+
+    def combined(self) -> Outcome:
+        """Run what all skills share."""
+        return self._execute(combined_pipeline.name, combined_token(self.instance, self.workspace), None)
+
+    def _execute(self, job: str, token: str | None, partition: str | None) -> Outcome:
+        tags = {DRIVER_TAG: driver(), **({TOKEN_TAG: token} if token else {})}
+        result = self._definitions.resolve_job_def(job).execute_in_process(
+            run_config=self._config,
+            instance=self.instance,
+            partition_key=partition,
+            tags=tags,
+            raise_on_error=False,
+        )
+        return Outcome(result.success, None if result.success else _problem(result))
+
+
+def run_graph(workspace: Workspace, motions: Sequence[Path], cluster: Cluster) -> dict[str, Any]:
+    """Synthesise, add motions, run every skill and what they share.
+
+    A skill that fails is shown and left out, and the graph completes with the others.
+
+    Args:
+        workspace: where, and with which numbers.
+        motions: files and folders to add to the motion folder.
+        cluster: where actors run.
+
+    Returns:
+        ``skills``, ``report``, ``video``, ``bundle``, ``minutes``.
+
+    Raises:
+        GateError: no skill may teach.
+        BeyondMimicError: a stage after the skills failed.
+    """
+    started = time.monotonic()
+    remember(workspace)
+    add_synthesised(workspace)
+    add_motions(workspace, motions)
+    with open_instance() as instance, cluster.session():
+        end_interrupted_runs(instance)
+        graph = GraphRun(instance, workspace, cluster)
+        keys = graph.sync_skills()
+        log.info("%d skills: %s", len(keys), ", ".join(keys))
+        with ThreadPoolExecutor(_skills_at_once(workspace, cluster)) as pool:
+            outcomes = dict(zip(keys, pool.map(graph.skill, keys), strict=True))
+        for key, outcome in outcomes.items():
+            if outcome.problem:
+                log.warning("%s: %s", key, outcome.problem)
+        log.info("skills done after %.1f minutes; now what they share", (time.monotonic() - started) / 60)
+        shared = graph.combined()
+    found = survey(workspace)
+    if not found.included:
+        raise GateError(f"no skill may teach, so that nothing was trained on them: {found.reasons()}")
+    if not shared.ok:
+        raise BeyondMimicError(str(shared.problem))
+    return {
+        "skills": [_skill_line(workspace, key, outcomes[key]) for key in keys],
+        **_results(workspace),
+        "minutes": (time.monotonic() - started) / 60,
+    }
+
+
+def _skills_at_once(workspace: Workspace, cluster: Cluster) -> int:
+    """Return how many skills the cluster has room to train side by side."""
+    return cluster.workers(workspace.preset.training.cpus_per_skill)
+
+
+def _problem(result: dg.ExecuteInProcessResult) -> str:
+    """Return the first failure of a run in one line: what a builder raised, or the check that blocked."""
+    for event in result.all_events:
+        if not event.is_step_failure:
+            continue
+        data = event.step_failure_data
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            return data.user_failure_data.description
+        if data.error is not None:
+            cause = data.error.cause or data.error
+            log.debug("%s", data.error.to_string())
+            return _blocking_check(result) or f"{cause.cls_name}: {cause.message.strip().splitlines()[-1]}"
+    return "the run failed; its log in the UI says where"
+
+
+def _blocking_check(result: dg.ExecuteInProcessResult) -> str | None:
+    """Return what a failed blocking check said."""
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed and evaluation.blocking:
+            return f"check {evaluation.check_name}: {evaluation.description}"
+    return None
+
+
+def _skill_line(workspace: Workspace, key: str, outcome: Outcome) -> dict[str, Any]:
+    """Return a skill's line of the closing table."""
+    found = survey(workspace)
+    policy = workspace.store.latest("policies", key)
+    rollouts = found.included.get(key)
+    return {
+        "skill": key,
+        "included": key in found.included,
+        "completion": read_json(policy.path / EVALUATION)["completion"] if policy else None,
+        "hours": rollouts.meta["hours"] if rollouts else 0.0,
+        "reason": None if rollouts else outcome.problem or found.left_out.get(key),
+    }
+
+
+def _results(workspace: Workspace) -> dict[str, Any]:
+    """Return where what a person looks for is."""
+    report = workspace.store.latest("reports", ALL)
+    bundle = workspace.store.latest("bundles", ALL)
+    video = report.path / report.meta["video"] if report and report.meta["video"] else None
+    return {
+        "report": str(report.path / REPORT) if report else None,
+        "video": str(video) if video else None,
+        "bundle": str(bundle.path) if bundle else None,
+    }

@@ -1,0 +1,141 @@
+"""What each verb of the command line does: options in, a document and its text out."""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from assets.building import ALL
+from assets.workspace import open_workspace, remember
+from beyondmimic_data.config import get_preset
+from beyondmimic_data.errors import BeyondMimicError, ConfigError
+from beyondmimic_data.overrides import differences
+from pipelines import benches
+from pipelines import options as o
+
+log = logging.getLogger("beyondmimic.cli")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a verb came to."""
+
+    document: Any
+    """For machines: plain JSON values."""
+    text: str
+    """For people."""
+    ok: bool = True
+    """False ends the process with 1."""
+    then: Callable[[], None] | None = None
+    """What goes on after the document is printed."""
+
+
+def run(options: o.Run) -> Result:
+    """Run the whole graph."""
+    from beyondmimic_data.cluster import Cluster
+    from pipelines.run_graph import run_graph
+
+    preset = o.chosen_preset(options)
+    changes = differences(get_preset(preset.name), preset)
+    workspace = open_workspace(preset=preset.name, overrides=changes)
+    motions = [Path(part) for entry in options.motions for part in entry.split(",") if part]
+    document = run_graph(workspace, motions, Cluster())
+    return Result(document, _run_text(document))
+
+
+def ui(options: o.Ui) -> Result:
+    """Run the UI until it is interrupted."""
+    from pipelines.ui import HOST, running_ui
+
+    if options.preset is not None:
+        remember(open_workspace(preset=options.preset))
+    workspace = open_workspace()
+    stack = contextlib.ExitStack()
+    process = stack.enter_context(running_ui(options.port))
+
+    def wait() -> None:
+        with stack:
+            process.wait()
+
+    url = f"http://{HOST}:{options.port}"
+    document = {"url": url, "preset": workspace.preset.name, "motion_folder": str(workspace.motion_folder)}
+    text = f"{url}, preset {workspace.preset.name}; motions go into {workspace.motion_folder}; Ctrl-C ends it"
+    return Result(document, text, then=wait)
+
+
+def motions_check(options: o.MotionsCheck) -> Result:
+    """Import motions and report on each clip."""
+    from beyondmimic_data.motions.check import check_paths
+
+    reports = check_paths(options.paths, open_workspace().preset, options.fps, options.quat)
+    lines = [f"{r['clip']}: {'accepted' if r['accepted'] else 'refused: ' + r['reason']}" for r in reports]
+    return Result(reports, "\n".join(lines), ok=all(report["accepted"] for report in reports))
+
+
+def bench(options: o.Bench) -> Result:
+    """Run one benchmark."""
+    figures = benches.run(options.name)
+    return Result(figures, _figures_text(figures))
+
+
+def evaluate_tracking(options: o.EvaluateTracking) -> Result:
+    """Evaluate the last policy of a skill."""
+    from beyondmimic_data.motions.clip import Clip
+    from beyondmimic_data.tracking.evaluate import evaluate_gate
+    from beyondmimic_data.tracking.policy import TrackingPolicy
+
+    workspace = open_workspace()
+    policy = workspace.store.latest("policies", options.skill)
+    if policy is None:
+        known = ", ".join(workspace.store.keys("policies")) or "none yet: run the graph first"
+        raise ConfigError("skill", options.skill, f"a skill with a policy: {known}")
+    motions = workspace.store.list("motions", options.skill)
+    parents = [parent["version"] for parent in policy.meta["parents"]]
+    motion = next((m for m in reversed(motions) if m.version in parents), None)
+    if motion is None:
+        raise BeyondMimicError(f"{policy.path}: the clips it was trained on are gone; run the graph again")
+    clips = [Clip.load(path) for path in sorted((motion.path / "clips").glob("*.npz"))]
+    loaded = TrackingPolicy.load(policy.path)
+    figures = evaluate_gate(loaded, clips, workspace.preset, seeds=options.seeds)
+    document = {"skill": options.skill, "policy": policy.version, **figures}
+    return Result(document, _figures_text(document))
+
+
+def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
+    """Run a protocol on the last diffusion policy."""
+    from beyondmimic_data.control import evaluate
+
+    workspace = open_workspace()
+    policy = workspace.store.latest("diffusion", ALL)
+    if policy is None:
+        raise BeyondMimicError("there is no diffusion policy yet: run the graph first")
+    figures = evaluate.evaluate_closed_loop(
+        policy.path, workspace.preset, protocols=[options.protocol], seeds=options.seeds, progress=log.info
+    )["protocols"][options.protocol]
+    document = {"protocol": options.protocol, "policy": policy.version, **figures}
+    return Result(document, _figures_text(document), ok="skipped" not in figures)
+
+
+def _figures_text(figures: dict[str, Any]) -> str:
+    plain = {name: value for name, value in figures.items() if not isinstance(value, (dict, list))}
+    return "\n".join(f"{name}: {value}" for name, value in plain.items())
+
+
+def _run_text(document: dict[str, Any]) -> str:
+    rows = [("skill", "gate", "hours", "teaches")]
+    for skill in document["skills"]:
+        completion = skill["completion"]
+        rows.append(
+            (
+                skill["skill"],
+                "-" if completion is None else f"{completion:.0%}",
+                f"{skill['hours']:.2f}",
+                "yes" if skill["included"] else f"no: {skill['reason']}",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    table = [f"{r[0]:<{widths[0]}}  {r[1]:>{widths[1]}}  {r[2]:>{widths[2]}}  {r[3]}" for r in rows]
+    places = [f"{name:<7} {document[name]}" for name in ("report", "video", "bundle")]
+    return "\n".join([*table, "", *places, f"done in {document['minutes']:.1f} minutes"])
