@@ -137,7 +137,8 @@ class _UnitRun:
             in_flight = sum(len(self.ticks) - r.first_tick for r in self.running if r is not None)
             if len(ended) and self.kept_steps + in_flight < capacity and len(self.ticks) < most_ticks:
                 self._start(ended)
-            self.world.refresh()
+            else:
+                self.world.advance_reference()
         return self._assemble(capacity)
 
     def _start(self, ids: np.ndarray) -> None:
