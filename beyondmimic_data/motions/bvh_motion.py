@@ -12,7 +12,7 @@ from beyondmimic_data.motions import skeletons
 from beyondmimic_data.motions.keypoints import Keypoints, resample, smooth
 from beyondmimic_data.motions.skeletons import END, SKELETONS, Skeleton
 
-MAX_FRAMES = 400_000
+MIN_FRAMES, MAX_FRAMES = 3, 400_000
 SMOOTHING_SECONDS = 0.02
 FPS_RANGE = (10.0, 1000.0)
 # The pose of frame 0 counts as a calibration pose when it is this far from frame 1, in leg lengths and in
@@ -51,22 +51,15 @@ def read_bvh(path: Path, fps: float, skeleton: str | None = None) -> BvhMotion:
     """
     bvh = _parse(path)
     source_fps = 1.0 / bvh.frame_time
-    if not FPS_RANGE[0] <= source_fps <= FPS_RANGE[1]:
-        raise MotionError(path, "Frame Time", f"{bvh.frame_time:g} s", "between 0.001 and 0.1 s")
     mapping = _choose(path, list(bvh.joint_names), skeleton)
     index = _columns(path, bvh, mapping)
     positions = np.asarray(bvh.node_positions(), np.float64)
-    if not np.isfinite(positions).all():
-        frame = int(np.argwhere(~np.isfinite(positions))[0][0])
-        raise MotionError(path, f"MOTION frame {frame}", "a value that is not finite", "finite numbers")
     points = _select(positions, index)
     notes: list[str] = []
     calibration = _calibration_frames(points)
     if calibration:
         points = points.map(lambda a: a[calibration:])
         notes.append(f"dropped the calibration pose of the first {calibration} frames")
-    if points.num_frames < 3:
-        raise MotionError(path, "Frames", f"{points.num_frames} usable", "at least 3")
     up = _up_axis(path, points)
     rest = _select(np.asarray(bvh.rest_pose_positions(), np.float64)[None], index)
     points, rest = (k.map(lambda a: a[..., _TO_Z_UP[up]]) for k in (points, rest))
@@ -89,24 +82,76 @@ def _parse(path: Path) -> pybvh.Bvh:
         raise MotionError(path, "encoding", f"byte {error.start} is not text", "a BVH text file") from error
     if not text.strip():
         raise MotionError(path, "file", "no content", "HIERARCHY and MOTION")
-    if text.split(None, 1)[0] != "HIERARCHY":
-        raise MotionError(path, "first word", repr(text.split(None, 1)[0][:40]), "HIERARCHY")
-    if "MOTION" not in text:
-        raise MotionError(
-            path, "MOTION", "no such section", "MOTION, Frames and Frame Time after the hierarchy"
-        )
+    first = text.split(None, 1)[0]
+    if first != "HIERARCHY":
+        raise MotionError(path, "first word", repr(first[:40]), "HIERARCHY")
+    _check_motion_section(path, text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            bvh = pybvh.read_bvh_file(path, world_up="+y", warn_on_world_up_disagreement=False)
+            return pybvh.read_bvh_file(path, world_up="+y", warn_on_world_up_disagreement=False)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).replace(str(path), path.name)
+        raise MotionError(path, "HIERARCHY", reason, "a complete hierarchy") from error
+
+
+def _check_motion_section(path: Path, text: str) -> None:
+    """Check Frames, Frame Time and every line of numbers.
+
+    Raises:
+        MotionError: names the line.
+    """
+    hierarchy, found, section = text.partition("MOTION")
+    if not found:
+        raise MotionError(path, "MOTION", "no such section", "MOTION, Frames and Frame Time")
+    lines = [line for line in section.splitlines() if line.strip()]
+    frames = _header(path, lines, 0, "Frames:")
+    seconds = _header(path, lines, 1, "Frame Time:")
+    rows = lines[2:]
+    if not 1 / FPS_RANGE[1] <= seconds <= 1 / FPS_RANGE[0]:
         raise MotionError(
-            path, "BVH text", reason, "a complete hierarchy and one line of numbers a frame"
-        ) from error
-    if bvh.frame_count > MAX_FRAMES:
-        raise MotionError(path, "Frames", bvh.frame_count, f"at most {MAX_FRAMES}")
-    return bvh
+            path, "Frame Time", f"{seconds:g} s", f"{1 / FPS_RANGE[1]:g} to {1 / FPS_RANGE[0]:g} s"
+        )
+    if not MIN_FRAMES <= frames <= MAX_FRAMES:
+        raise MotionError(path, "Frames", f"{frames:g}", f"{MIN_FRAMES} to {MAX_FRAMES}")
+    if len(rows) != frames:
+        raise MotionError(path, "Frames", f"{len(rows)} lines of numbers", f"{frames:g} as declared")
+    opened, closed = hierarchy.count("{"), hierarchy.count("}")
+    if opened != closed:
+        raise MotionError(path, "HIERARCHY", f"{opened} '{{' and {closed} '}}'", "as many of both")
+    channels = _channels(path, hierarchy)
+    for number, row in enumerate(rows):
+        values = row.split()
+        if len(values) != channels:
+            found_values = f"{len(values)} values"
+            raise MotionError(path, f"frame {number}", found_values, f"{channels}, one a channel")
+        try:
+            finite = np.isfinite(np.array(values, float)).all()
+        except ValueError as error:
+            raise MotionError(path, f"frame {number}", error, "numbers") from error
+        if not finite:
+            raise MotionError(path, f"frame {number}", "a value that is not finite", "finite numbers")
+
+
+def _header(path: Path, lines: list[str], index: int, name: str) -> float:
+    """Return the number behind a header of the MOTION section."""
+    line = lines[index].strip() if index < len(lines) else ""
+    field = name.removesuffix(":")
+    if not line.startswith(name):
+        raise MotionError(path, field, repr(line[:40]), f"a line that starts with {name}")
+    try:
+        return float(line.removeprefix(name))
+    except ValueError:
+        raise MotionError(path, field, repr(line.removeprefix(name).strip()[:40]), "a number") from None
+
+
+def _channels(path: Path, hierarchy: str) -> int:
+    """Return how many channels a hierarchy declares."""
+    words = hierarchy.split()
+    counts = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "CHANNELS"]
+    if not counts or not all(count.isdecimal() for count in counts):
+        raise MotionError(path, "CHANNELS", counts or "none", "a number of channels for every joint")
+    return sum(map(int, counts))
 
 
 def _choose(path: Path, names: list[str], skeleton: str | None) -> Skeleton:

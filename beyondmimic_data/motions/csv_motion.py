@@ -21,9 +21,9 @@ from beyondmimic_data.motions.plausible import (
 )
 
 WXYZ_COLUMNS = {"wxyz": [3, 4, 5, 6], "xyzw": [6, 3, 4, 5]}
-UPRIGHT = 0.7
+UPRIGHT = 0.85
 """Least mean world z of the pelvis' up axis of a motion that stands."""
-ON_FLOOR = 0.15
+ON_FLOOR = 0.10
 """m; how far a standing motion's lowest sole may be from the floor."""
 
 
@@ -51,6 +51,8 @@ def read_csv(path: Path, fps: float | None, quat: str | None) -> tuple[np.ndarra
     if quat is None:
         quat = find_order(path, table)
         notes.append(f"quaternion order {quat} found by posture")
+    else:
+        _check_order(path, table, quat)
     qpos = reorder(table, quat)
     check_motion(path, qpos, fps)
     return qpos, fps, tuple(notes)
@@ -77,6 +79,18 @@ def find_order(path: Path, table: np.ndarray) -> str:
             f"'quat' in a [[files]] table of {FILE_NAME}, or --quat",
         )
     return standing[0]
+
+
+def _check_order(path: Path, table: np.ndarray, quat: str) -> None:
+    """Refuse a given order under which the motion does not stand, if it stands under the other."""
+    other = next(order for order in QUATERNION_ORDERS if order != quat)
+    if not _stands(reorder(sample(table), quat)) and _stands(reorder(sample(table), other)):
+        raise MotionError(
+            path,
+            "root quaternion order",
+            f"{quat} given, which tilts the robot off its feet",
+            f"{other}, which stands",
+        )
 
 
 def _stands(qpos: np.ndarray) -> bool:
