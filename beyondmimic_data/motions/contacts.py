@@ -17,8 +17,8 @@ SLOW = 0.2
 """m/s; feet slower than this fit the floor."""
 HEEL_SPEED, TOE_SPEED = 0.30, 0.35
 """m/s; faster points are not in contact."""
-RUN_SHARE = 0.3
-"""Share of the pelvis' speed under which a low point stands, where that is more."""
+RUN_SPEED, RUN_SHARE = 1.5, 0.45
+"""m/s of a pelvis that runs, and the share of its speed under which a low point of the foot stands."""
 HEEL_HEIGHT, TOE_HEIGHT = 0.03, 0.03
 """m above their height in stance; higher points are not in contact."""
 SLOPE_PRIOR = 0.035
@@ -95,7 +95,8 @@ def find_contacts(points: Keypoints, fps: float) -> Contacts:
     floor when a foot points down; in runs the ankle never stands, and the lowest toes count.
     """
     # Feet in motion capture slide more in a run: what counts as slow grows with the pelvis' speed.
-    pace = RUN_SHARE * speed(smooth(points.pelvis, 10), fps)[:, None]
+    pace = speed(smooth(points.pelvis, 10), fps)[:, None]
+    pace = np.where(pace > RUN_SPEED, RUN_SHARE * pace, 0.0)
     heel = _standing(points.ankles, 0.0, fps, np.maximum(HEEL_SPEED, pace), HEEL_HEIGHT)
     heights = points.toes[..., 2]
     level = np.median(heights[heel]) if heel.sum() >= 10 else np.percentile(heights.min(1), 5)
