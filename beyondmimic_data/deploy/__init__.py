@@ -1,0 +1,1 @@
+"""Deployment: the denoiser as ONNX and TensorRT, proven equal to torch, in one folder with its contract."""

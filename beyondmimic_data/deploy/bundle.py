@@ -1,0 +1,111 @@
+"""The deployment bundle: one folder with all that a robot needs, and the proof that it is the policy."""
+
+import dataclasses
+import io
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beyondmimic_data.config import DeployConfig
+from beyondmimic_data.deploy import player
+from beyondmimic_data.deploy.onnx_export import contract_document, export_denoiser
+from beyondmimic_data.deploy.parity import check_parity, require_parity
+from beyondmimic_data.deploy.tensorrt import build_engines
+from beyondmimic_data.diffusion.normaliser import CONSTANT, MinMaxNormaliser
+from beyondmimic_data.diffusion.policy import WEIGHTS, DiffusionPolicy
+from beyondmimic_data.diffusion.windows import RecordedWindows
+from beyondmimic_data.files import write_bytes, write_json
+from beyondmimic_data.hashing import hash_file
+
+log = logging.getLogger(__name__)
+
+README = """# Deployment bundle
+
+* `denoiser.onnx`: the network; one call takes a noisy window and predicts it clean. Its metadata holds the
+  contract.
+* `contract.json`: names, order, units and scales of states and actions, noise schedule, checkpoint hash.
+* `normaliser.json`: range of every feature and action; half of it is one normalised unit.
+* `emphasis.npz`: the projection between normalised features and the network's states, both ways.
+* `player.py`: reference player on NumPy and onnxruntime; read it to write another.
+* `parity.json`: largest difference between this ONNX file and the trained weights.
+* `lineage.json`: what the policy was made of.
+* `engines/`: TensorRT for RTX engines, each with the facts that decide whether it fits a machine.
+"""
+
+
+def build_bundle(
+    policy_folder: Path, out: Path, config: DeployConfig, lineage: Sequence[dict[str, Any]] | dict[str, Any]
+) -> dict[str, Any]:
+    """Export a trained policy into a folder, and prove that the export computes the same.
+
+    Args:
+        policy_folder: folder of the diffusion policy.
+        out: folder to fill.
+        config: operator set, tolerance, engine targets.
+        lineage: what the policy descends from, as plain JSON values.
+
+    Returns:
+        ``onnx_sha256``, ``checkpoint_sha256``, ``parity``, ``engines`` and ``files`` with their sizes.
+
+    Raises:
+        BeyondMimicError: the export differs from torch by more than the tolerance.
+        StoreError: the folder holds no usable policy.
+    """
+    policy = DiffusionPolicy.load(policy_folder)
+    recorded = RecordedWindows.load(policy_folder)
+    onnx_path = out / "denoiser.onnx"
+    export_denoiser(policy, onnx_path, config.opset)
+    parity = check_parity(
+        policy, onnx_path, recorded, windows=config.parity_windows, tolerance=config.parity_tolerance
+    )
+    write_json(out / "parity.json", parity)
+    require_parity(parity)
+    log.info("ONNX equals torch within %.1e", parity["max_abs_err"])
+    checkpoint = hash_file(policy_folder / WEIGHTS)
+    onnx_sha256 = hash_file(onnx_path)
+    document = contract_document(policy)
+    write_json(
+        out / "contract.json", {**document, "checkpoint_sha256": checkpoint, "onnx_sha256": onnx_sha256}
+    )
+    write_json(
+        out / "normaliser.json",
+        {"states": _ranges(policy.state_normaliser), "actions": _ranges(policy.action_normaliser)},
+    )
+    write_bytes(out / "emphasis.npz", _matrices(policy))
+    write_json(out / "lineage.json", {"checkpoint_sha256": checkpoint, "made_of": lineage})
+    shutil.copyfile(Path(player.__file__), out / "player.py")
+    write_bytes(out / "README.md", README.encode())
+    (out / "engines").mkdir(exist_ok=True)
+    engines = build_engines(onnx_path, config.tensorrt_targets, out / "engines")
+    write_json(out / "engines" / "engines.json", engines)
+    return {
+        "onnx_sha256": onnx_sha256,
+        "checkpoint_sha256": checkpoint,
+        "parity": parity,
+        "engines": engines,
+        "files": {str(p.relative_to(out)): p.stat().st_size for p in sorted(out.rglob("*")) if p.is_file()},
+        "config": dataclasses.asdict(config),
+    }
+
+
+def _ranges(normaliser: MinMaxNormaliser) -> dict[str, Any]:
+    return {
+        "low": normaliser.low.double().tolist(),
+        "high": normaliser.high.double().tolist(),
+        "constant_below": CONSTANT / 2,
+    }
+
+
+def _matrices(policy: DiffusionPolicy) -> bytes:
+    """Return both projections as an NPZ, without a date, so that equal policies give equal bytes."""
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        project=policy.emphasis.forward_matrix.double().numpy(),
+        unproject=policy.emphasis.inverse_matrix.double().numpy(),
+    )
+    return stream.getvalue()
