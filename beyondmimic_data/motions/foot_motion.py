@@ -134,7 +134,8 @@ def pressure_reference(plan: FootstepPlan, t: np.ndarray) -> np.ndarray:
         points += [_under(step.stance, stance_foot, -travel), _under(step.stance, stance_foot, travel)]
         if step.stops:
             times.append(step.land + SETTLE)
-            points.append(_between(step.after, step.stance))
+            feet = (step.after, step.stance) if step.foot == 0 else (step.stance, step.after)
+            points.append(_between(*feet))
     knots, values = np.array(times), np.array(points)
     i = np.clip(np.searchsorted(knots, t, side="right") - 1, 0, max(len(knots) - 2, 0))
     if len(knots) == 1:
@@ -156,6 +157,6 @@ def _under(pose: np.ndarray, foot: int, travel: float) -> np.ndarray:
     return pose[:2] + (PRESSURE_AHEAD + travel) * ahead + inward * left
 
 
-def _between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _between(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the pressure point (2,) of standing on two feet."""
-    return (_under(first, 0, 0.0) + _under(second, 0, 0.0)) / 2
+    return (_under(left, 0, 0.0) + _under(right, 1, 0.0)) / 2

@@ -30,7 +30,7 @@ SETTLE = 0.6
 """s to bring the weight back between the feet after the last step."""
 ANTICIPATION = 0.5
 """s before the first command at which the weight shift begins."""
-STANDING_TOLERANCE = np.array([1e-3, 1e-3, 1e-3])
+STANDING_TOLERANCE = np.array([0.015, 0.015, 0.03])
 """m, m, rad; a foot that would land this near to where it stands need not step."""
 
 

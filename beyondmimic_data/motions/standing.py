@@ -24,6 +24,8 @@ SWAY_PERIODS = (3.2, 5.2)
 """s; slow enough that the pressure under the feet stays within 1 cm of the centre of mass."""
 SWAY_SIDEWAYS, SWAY_FORWARD, SWAY_DOWN = 0.055, 0.02, 0.025
 SWAY_TORSO_YAW, SWAY_TORSO_ROLL, SWAY_ARM = 0.15, 0.04, 0.2
+SWAY_ARM_OUT = 0.12
+"""rad that both arms stay away from the hips while they sway."""
 
 SQUAT_PERIOD = 4.5
 """s, down and up once."""
@@ -93,9 +95,11 @@ def stand_targets(t: np.ndarray, rng: np.random.Generator) -> Targets:
     targets["pelvis_height"] += sway(SWAY_DOWN / 2) - window * SWAY_DOWN / 2
     zero = np.zeros_like(t)
     targets["torso_quat"] = tilt(sway(SWAY_TORSO_ROLL), zero, sway(SWAY_TORSO_YAW))
-    for side in ("left", "right"):
+    for side, sign in (("left", 1.0), ("right", -1.0)):
         for joint in ("shoulder_pitch", "elbow"):
             targets["posture"][:, g1.JOINT_NAMES.index(f"{side}_{joint}_joint")] += sway(SWAY_ARM)
+        out = g1.JOINT_NAMES.index(f"{side}_shoulder_roll_joint")
+        targets["posture"][:, out] += sign * SWAY_ARM_OUT * window
     return Targets(**targets)
 
 
@@ -118,11 +122,11 @@ def squat_depth(t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     room = t[-1] - 2 * REST_SECONDS
     count = max(1, round(room / SQUAT_PERIOD))
     period = room / count
-    # A raised cosine of height d and period p has peak acceleration 2 d pi^2 / p^2; its seventh-order
-    # twin used here, ramp up and down, has 4 * 5.77 d / p^2.
-    deepest = SQUAT_PEAK_ACCELERATION * period**2 / (4 * 5.7735)
+    # A ramp of height d over half a period p has the peak acceleration 10 / sqrt(3) * d / (p / 2)^2.
+    deepest = SQUAT_PEAK_ACCELERATION * (period / 2) ** 2 * np.sqrt(3) / 10
+    scale = min(1.0, deepest / SQUAT_DEPTHS[1])
     down = np.zeros_like(t)
     for i in range(count):
         s = (t - REST_SECONDS - i * period) / period
-        down += min(rng.uniform(*SQUAT_DEPTHS), deepest) * ramp(2 * s) * ramp(2 - 2 * s)
+        down += scale * rng.uniform(*SQUAT_DEPTHS) * ramp(2 * s) * ramp(2 - 2 * s)
     return down

@@ -8,12 +8,13 @@ from beyondmimic_data.motions import standing, walking, whole_body_ik
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
 from beyondmimic_data.motions.walk_commands import walk_commands
 
-SYNTH_VERSION = "1"
+SYNTH_VERSION = "2"
 """Raised by hand when a synthesised motion changes."""
 
 SKILLS = ("stand", "squat", "walk")
 MIN_SECONDS = {"stand": 1.5, "squat": 1.5, "walk": 6.0}
 """Shortest clips that leave room for a start and a stop."""
+MAX_SECONDS = 600.0
 
 
 def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
@@ -25,12 +26,14 @@ def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
         control_hz: frames a second.
 
     Raises:
-        ConfigError: an unknown skill, or a clip too short to start and stop in.
+        ConfigError: an unknown skill, a clip too short to start and stop in, or walking commands beyond
+            what the gait can do.
     """
     if skill not in SKILLS:
         raise ConfigError("synth.skills", skill, "one of " + ", ".join(SKILLS))
-    if not config.seconds >= MIN_SECONDS[skill]:
-        raise ConfigError("synth.seconds", config.seconds, f"at least {MIN_SECONDS[skill]:g} s for {skill}")
+    if not MIN_SECONDS[skill] <= config.seconds <= MAX_SECONDS:
+        expected = f"{MIN_SECONDS[skill]:g} to {MAX_SECONDS:g} s for {skill}"
+        raise ConfigError("synth.seconds", config.seconds, expected)
     if skill == "walk":
         qpos = walking.walk_qpos(walk_commands(config, control_hz), control_hz)
     else:

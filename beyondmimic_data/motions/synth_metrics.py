@@ -2,9 +2,10 @@
 
 import dataclasses
 
+import mujoco
 import numpy as np
 
-from beyondmimic_data.motions import balance
+from beyondmimic_data.motions import balance, kinematics
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.robots import g1
 
@@ -17,7 +18,9 @@ class SynthMetrics:
     """Quality of one motion; SI units."""
 
     foot_skate: float
-    """m/s, 99th percentile of the horizontal speed of the points of the soles that touch the floor."""
+    """m/s, mean horizontal speed of the sole corners that touch the floor."""
+    foot_skate_peak: float
+    """m/s, 99th percentile of the same."""
     penetration: float
     """m, deepest sole corner under the floor."""
     airborne_share: float
@@ -34,6 +37,8 @@ class SynthMetrics:
     """rad/s^2, largest."""
     limit_margin: float
     """rad, least distance to a soft joint limit."""
+    self_contact_share: float
+    """Share of frames in which two links touch that should not."""
 
 
 def synth_metrics(clip: Clip) -> SynthMetrics:
@@ -51,7 +56,8 @@ def synth_metrics(clip: Clip) -> SynthMetrics:
     table = g1.joint_table()
     limits = np.minimum(clip.joint_pos - table.soft_lower, table.soft_upper - clip.joint_pos)
     return SynthMetrics(
-        foot_skate=float(np.percentile(speed[touching], 99)) if touching.any() else float("inf"),
+        foot_skate=float(speed[touching].mean()) if touching.any() else float("inf"),
+        foot_skate_peak=float(np.percentile(speed[touching], 99)) if touching.any() else float("inf"),
         penetration=float(max(0.0, -corners[..., 2].min())),
         airborne_share=float(1 - touching.any(axis=(1, 2)).mean()),
         zmp_inside_share=float((zmp_margin >= 0).mean()),
@@ -60,4 +66,20 @@ def synth_metrics(clip: Clip) -> SynthMetrics:
         joint_speed=float(np.abs(np.diff(clip.joint_pos, axis=0)).max() / dt),
         joint_acceleration=float(np.abs(np.diff(clip.joint_pos, 2, axis=0)).max() / dt**2),
         limit_margin=float(limits.min()),
+        self_contact_share=_self_contact_share(clip.qpos),
     )
+
+
+def _self_contact_share(qpos: np.ndarray) -> float:
+    """Return the share of frames (T, 36) with a contact that does not involve the floor."""
+    model = kinematics.model()
+    data = mujoco.MjData(model)
+    floor = model.geom("floor").id
+    touching = 0
+    for q in qpos:
+        data.qpos[:] = q
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_collision(model, data)
+        touching += bool((data.contact.geom != floor).all(axis=1).any())
+    return touching / len(qpos)

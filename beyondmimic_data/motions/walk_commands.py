@@ -4,19 +4,23 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from beyondmimic_data.config import SynthConfig
+from beyondmimic_data.errors import ConfigError
 
 COMMAND_NAMES = ("forward", "sideways", "turn")
 """Columns of a command: m/s forward, m/s to the left, rad/s to the left."""
 
-LEAD_SECONDS = 0.5
+LEAD_SECONDS = 1.3
 """Stillness before the first command."""
 TAIL_SECONDS = 2.0
 """Commands are zero for this long at the end, so that the last steps close the stance."""
 SEGMENT_SECONDS = (2.0, 4.5)
-STOP_SECONDS = (1.6, 2.4)
+STOP_SECONDS = (2.4, 3.4)
 """Long enough to come to a stand."""
 ACCELERATION = np.array([0.8, 0.6, 1.6])
 """m/s^2, m/s^2, rad/s^2; commands change no faster."""
+
+FASTEST = {"forward": (-0.5, 1.0), "sideways": (-0.4, 0.4), "turn": (-1.0, 1.0)}
+"""What the gait was measured to do in balance and within the joint limits: m/s, m/s, rad/s."""
 
 # How often each kind of segment comes, and which share of each range it takes: (low, high) of the size of
 # the command; a range's sign is drawn.
@@ -37,6 +41,9 @@ def walk_commands(config: SynthConfig, control_hz: float) -> np.ndarray:
     Returns:
         (T, 3) columns ``COMMAND_NAMES``: m/s forward, m/s left, rad/s left, in the walker's own heading.
         Zero at both ends; no faster change than ``ACCELERATION``.
+
+    Raises:
+        ConfigError: a range that leaves out zero or goes beyond ``FASTEST``.
     """
     rng = np.random.default_rng([config.seed, 0])
     raw = np.zeros((round(config.seconds * control_hz) + 1, 3))
@@ -55,7 +62,12 @@ def walk_commands(config: SynthConfig, control_hz: float) -> np.ndarray:
 
 def _ranges(config: SynthConfig) -> np.ndarray:
     """Return (3, 2) the lowest and highest command of each column."""
-    return np.array([config.forward, config.sideways, config.turn])
+    ranges = {name: getattr(config, name) for name in COMMAND_NAMES}
+    for name, (low, high) in ranges.items():
+        slowest, fastest = FASTEST[name]
+        if not slowest <= low <= 0 <= high <= fastest:
+            raise ConfigError(f"synth.{name}", (low, high), f"a range around 0 within {FASTEST[name]}")
+    return np.array(list(ranges.values()))
 
 
 def _draw_segment(rng: np.random.Generator, config: SynthConfig, after: str | None) -> tuple[str, np.ndarray]:

@@ -35,6 +35,8 @@ PELVIS_TWIST, TORSO_TWIST = -0.22, 0.12
 """rad for each metre that the left foot is ahead of the right."""
 ARM_SWING, ELBOW_SWING = 0.85, 0.45
 """rad for each metre of the same."""
+ARM_OUT = 0.08
+"""rad that both arms stay away from the thighs."""
 TORSO_LEAN = 0.06
 """rad for each m/s forward."""
 
@@ -99,6 +101,7 @@ def walk_targets(plan: FootstepPlan, commands: np.ndarray, control_hz: float) ->
         for joint, rate in (("shoulder_pitch", ARM_SWING), ("elbow", ELBOW_SWING)):
             column = g1.JOINT_NAMES.index(f"{side}_{joint}_joint")
             targets["posture"][:, column] += sign * rate * stride
+        targets["posture"][:, g1.JOINT_NAMES.index(f"{side}_shoulder_roll_joint")] += sign * ARM_OUT
     return Targets(**targets)
 
 
