@@ -7,7 +7,7 @@ import numpy as np
 from beyondmimic_data import rotations
 from beyondmimic_data.errors import MotionError
 from beyondmimic_data.motions import kinematics
-from beyondmimic_data.motions.targets import robot_body
+from beyondmimic_data.motions.robot_body import robot_body
 from beyondmimic_data.robots import g1, g1_facts
 
 MIN_FRAMES = 2

@@ -17,8 +17,8 @@ from beyondmimic_data.motions.motion_config import facts_of
 from beyondmimic_data.motions.plausible import sole_points
 from beyondmimic_data.motions.quality import check_clip, measure, self_penetration
 from beyondmimic_data.motions.retarget import Retargeted, retarget
+from beyondmimic_data.motions.robot_body import robot_body
 from beyondmimic_data.motions.skeletons import DAZ, LAFAN1, MIXAMO, SKELETONS, Skeleton, detect
-from beyondmimic_data.motions.targets import robot_body
 from beyondmimic_data.robots import g1
 
 MOTIONS = Path(
