@@ -28,7 +28,9 @@ class ControlConfig:
         """Physics steps a control step."""
         steps = 1.0 / (self.control_hz * self.physics_dt)
         if abs(steps - round(steps)) > 1e-9:
-            raise ConfigError("control.control_hz", self.control_hz, f"a divisor of {1 / self.physics_dt:g} Hz")
+            raise ConfigError(
+                "control.control_hz", self.control_hz, f"a divisor of {1 / self.physics_dt:g} Hz"
+            )
         return round(steps)
 
 
@@ -215,7 +217,7 @@ class RolloutConfig:
     """Domain-randomised collection."""
 
     hours: float = 4.0
-    """Kept hours of each skill, so that a new skill leaves the others' rollouts as they are; 25 skills are 100 h."""
+    """Kept hours of each skill: a new skill leaves the others' rollouts as they are. 25 skills make 100 h."""
     num_envs: int = 256
     """Environments stepped together in one unit of work."""
     chunk_steps: int = 65_536
@@ -335,15 +337,15 @@ def paper() -> Preset:
 
 
 def quick() -> Preset:
-    """Two cores, no GPU, at most 20 minutes: small batches need a smaller initial action deviation."""
+    """Two cores, no GPU, at most 20 minutes."""
     base = paper()
     return dataclasses.replace(
         base,
         name="quick",
         synth=SynthConfig(skills=("stand", "squat"), seconds=10.0),
         sampling=SamplingConfig(enabled=False),
-        # A trust region bounds how far one iteration moves the policy: many small iterations with a wider region
-        # learn from the fewest steps, and the critic must not be held back either.
+        # A trust region bounds how far one iteration moves the policy: many small iterations with a wider
+        # region learn from the fewest steps, and the critic must not be held back either.
         ppo=dataclasses.replace(
             base.ppo,
             hidden_dims=(256, 128, 64),

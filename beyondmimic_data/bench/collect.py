@@ -10,7 +10,8 @@ from beyondmimic_data import process
 from beyondmimic_data.config import quick
 from beyondmimic_data.motions.synth import synthesise
 from beyondmimic_data.robots import g1
-from beyondmimic_data.rollouts.collect import UnitCollector, UnitSink, _UnitRun
+from beyondmimic_data.rollouts.collect import UnitCollector, UnitRun, UnitSink
+from beyondmimic_data.sim.mujoco_backend import TraceEvent
 from beyondmimic_data.tracking.policy import TrackingPolicy
 
 ROUNDS = 3
@@ -20,9 +21,8 @@ UNIT_STEPS = 4096
 def default_pose_policy(hidden_dims: tuple[int, ...]) -> TrackingPolicy:
     """Return an actor of the usual size that holds the default pose, so that no training is needed here."""
     policy = TrackingPolicy(160, g1.NUM_JOINTS, hidden_dims)
-    with torch.no_grad():
-        policy.mlp[-1].weight.zero_()
-        policy.mlp[-1].bias.zero_()
+    for parameter in policy.mlp[-1].parameters():
+        torch.nn.init.zeros_(parameter)
     return policy.eval()
 
 
@@ -33,26 +33,30 @@ def bench_collect(sink: UnitSink) -> dict[str, float]:
         sink: where units are written.
 
     Returns:
-        ``bare_steps_per_s``, ``steps_per_s`` (simulated control steps, medians), ``ratio`` (median of rounds),
-        and ``kept_share``, the part of simulated steps that was kept.
+        ``bare_steps_per_s`` and ``steps_per_s`` (simulated control steps), their ``ratio``, and ``kept_share``,
+        the part of simulated steps that was kept; medians of the rounds.
     """
     process.prepare(1)
     preset = quick()
     preset = dataclasses.replace(
-        preset, rollouts=dataclasses.replace(preset.rollouts, chunk_steps=UNIT_STEPS, drop_before_fall_seconds=0.0, min_episode_seconds=0.2)
+        preset,
+        rollouts=dataclasses.replace(
+            preset.rollouts, chunk_steps=UNIT_STEPS, drop_before_fall_seconds=0.0, min_episode_seconds=0.2
+        ),
     )
     clip = synthesise("stand", preset.synth, preset.control.control_hz)
     collector = UnitCollector(default_pose_policy(preset.ppo.hidden_dims), [clip], preset, "stand", 40.0)
     bare, full, kept = [], [], []
     for number in range(ROUNDS):
         started = time.perf_counter()
-        run = _UnitRun(collector, number)
-        run.world.backend.trace = trace = []
+        run = UnitRun(collector, number)
+        trace: list[TraceEvent] = []
+        run.backend.trace = trace
         unit = run.run()
         sink.write_unit(number, unit.rows, unit.episodes)
         full.append(unit.simulated_steps / (time.perf_counter() - started))
-        run.world.backend.trace = None
-        bare.append(unit.simulated_steps / run.world.backend.replay(trace))
+        run.backend.trace = None
+        bare.append(unit.simulated_steps / run.backend.replay(trace))
         kept.append(len(unit.rows) / unit.simulated_steps)
     return {
         "bare_steps_per_s": statistics.median(bare),

@@ -9,7 +9,7 @@ import torch
 from beyondmimic_data import process
 from beyondmimic_data.config import quick
 from beyondmimic_data.motions.synth import synthesise
-from beyondmimic_data.sim.mujoco_backend import MujocoBackend
+from beyondmimic_data.sim.mujoco_backend import MujocoBackend, TraceEvent
 from beyondmimic_data.tracking.vec_env import TrackingVecEnv
 
 ROUNDS = 5
@@ -37,7 +37,8 @@ def bench_physics(num_envs: int = 1024, steps: int = 16) -> dict[str, float]:
         env.step(action)
     bare, full = [], []
     for _ in range(ROUNDS):
-        backend.trace = trace = []
+        trace: list[TraceEvent] = []
+        backend.trace = trace
         started = time.perf_counter()
         for action in actions:
             env.step(action)

@@ -10,17 +10,19 @@ from torch import nn
 from beyondmimic_data import process
 from beyondmimic_data.config import quick
 from beyondmimic_data.motions.synth import synthesise
+from beyondmimic_data.sim.mujoco_backend import TraceEvent
 from beyondmimic_data.tracking.train import Trainer
 
 ROUNDS = 3
 
 
 def bench_ppo() -> dict[str, float]:
-    """Train some iterations; after each, replay its physics bare and run the bare forward and backward passes.
+    """Train some iterations; after each, repeat its physics and its network passes bare.
 
     Returns:
         ``steps_per_s``; ``physics_share``, ``update_share``, ``rest_share`` of the time;
-        ``bare_physics_us`` and ``bare_update_us`` a step; ``efficiency`` = (bare physics + bare update) / total.
+        ``bare_physics_us`` and ``bare_update_us`` a step; ``efficiency``, the share of bare physics and bare
+        update in the total.
     """
     process.prepare(0)
     preset = quick()
@@ -32,7 +34,8 @@ def bench_ppo() -> dict[str, float]:
     totals, physics, updates, bare_physics, bare_updates = [], [], [], [], []
     for _ in range(ROUNDS):
         before = trainer.backend.physics_seconds
-        trainer.backend.trace = trace = []
+        trace: list[TraceEvent] = []
+        trainer.backend.trace = trace
         started = time.perf_counter()
         figures = trainer.iterate()
         totals.append(time.perf_counter() - started)

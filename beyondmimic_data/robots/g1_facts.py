@@ -174,8 +174,17 @@ DEFAULT_BASE_HEIGHT = 0.76
 
 # Joint angles of the default pose; joints not named here are at zero.
 DEFAULT_POSE: dict[str, float] = {
-    **{f"{side}_{joint}_joint": angle for side in ("left", "right") for joint, angle in (
-        ("hip_pitch", -0.312), ("knee", 0.669), ("ankle_pitch", -0.363), ("elbow", 0.6), ("shoulder_pitch", 0.2))},
+    **{
+        f"{side}_{joint}_joint": angle
+        for side in ("left", "right")
+        for joint, angle in (
+            ("hip_pitch", -0.312),
+            ("knee", 0.669),
+            ("ankle_pitch", -0.363),
+            ("elbow", 0.6),
+            ("shoulder_pitch", 0.2),
+        )
+    },
     "left_shoulder_roll_joint": 0.2,
     "right_shoulder_roll_joint": -0.2,
 }

@@ -103,17 +103,17 @@ class UnitCollector:
 
     def collect(self, unit: int) -> Unit:
         """Simulate one unit on one physics thread."""
-        return _UnitRun(self, unit).run()
+        return UnitRun(self, unit).run()
 
 
-class _UnitRun:
-    """The state of one unit while it is collected."""
+class UnitRun:
+    """One unit while it is collected."""
 
     def __init__(self, collector: UnitCollector, unit: int) -> None:
         self.c, self.unit = collector, unit
         config, preset = collector.config, collector.preset
         self.n = config.num_envs
-        backend = MujocoBackend(self.n, preset.control, num_threads=1)
+        self.backend = backend = MujocoBackend(self.n, preset.control, num_threads=1)
         mixed = int(np.random.SeedSequence([config.seed, unit]).generate_state(1)[0])
         self.world = TrackingWorld(
             backend, collector.clips, preset.control, preset.task, collector.ranges, seed=mixed
@@ -154,7 +154,12 @@ class _UnitRun:
         self.noise.reset(ids, scales)
         for i, env in enumerate(ids):
             self.running[env] = _Running(
-                self.started + i, len(self.ticks), int(frames[i]), seeds[i], float(scales[i]), draw.take(np.array([i]))
+                self.started + i,
+                len(self.ticks),
+                int(frames[i]),
+                seeds[i],
+                float(scales[i]),
+                draw.take(np.array([i])),
             )
         self.started += len(ids)
         self.world.refresh()
@@ -197,7 +202,11 @@ class _UnitRun:
         step = world.step(command, clean)
         self.errors.append(step.errors["body_pos_err_m"].numpy())
         ended = []
-        fell, clip_end, causes = step.fell.numpy(), step.clip_end.numpy(), step.causes.float().argmax(-1).numpy()
+        fell, clip_end, causes = (
+            step.fell.numpy(),
+            step.clip_end.numpy(),
+            step.causes.float().argmax(-1).numpy(),
+        )
         for env, episode in enumerate(self.running):
             if episode is None:
                 continue
@@ -218,7 +227,9 @@ class _UnitRun:
         self.running[env] = None
         config = self.c.config
         raw = len(self.ticks) - episode.first_tick
-        length = raw - round(config.drop_before_fall_seconds * self.hz) if termination.startswith("fall") else raw
+        length = (
+            raw - round(config.drop_before_fall_seconds * self.hz) if termination.startswith("fall") else raw
+        )
         if length < round(config.min_episode_seconds * self.hz):
             self.rejected += 1
             return
@@ -263,7 +274,9 @@ class _UnitRun:
                 break
             rows = rows[:room]
             entry |= {
-                "episode_id": f"{self.c.skill}-{self.unit:05d}-{number:06d}", "start_row": used, "length": len(rows)
+                "episode_id": f"{self.c.skill}-{self.unit:05d}-{number:06d}",
+                "start_row": used,
+                "length": len(rows),
             }
             parts.append(rows)
             episodes.append(entry)

@@ -57,8 +57,8 @@ class Collector:
         result = self._collector.collect(unit)
         if not result.episodes:
             raise GateError(
-                f"{self._collector.skill}: all {result.rejected} episodes of unit {unit} fell before they could be "
-                "kept; train the skill longer or collect with less noise"
+                f"{self._collector.skill}: all {result.rejected} episodes of unit {unit} fell before they "
+                "could be kept; train the skill longer or collect with less noise"
             )
         self._sink.write_unit(unit, result.rows, result.episodes)
         return {
@@ -94,8 +94,9 @@ def collect_units(
     import ray
     from ray.util import ActorPool
 
-    remote = ray.remote(num_cpus=job.preset.rollouts.cpus_per_worker, max_restarts=-1, max_task_retries=3)(Collector)
-    actors = [remote.remote(job, sink) for _ in range(min(workers, len(units)))]
+    cpus = job.preset.rollouts.cpus_per_worker
+    remote = ray.remote(num_cpus=cpus, max_restarts=-1, max_task_retries=3)(Collector)
+    actors: list[Any] = [remote.remote(job, sink) for _ in range(min(workers, len(units)))]
     pool, done, started = ActorPool(actors), [], time.perf_counter()
     hz = job.preset.control.control_hz
     try:

@@ -1,7 +1,7 @@
-"""What the tracking task needs of a simulator: read a state, write one, set targets, step, randomise, push.
+"""What the tracking task needs of a simulator: read and write states, step to targets, randomise, push.
 
-The task selects its bodies by name, so that depth-first (MuJoCo) and breadth-first (Isaac Lab) orders give the
-same observations and rewards.
+The task selects its bodies by name, so that depth-first (MuJoCo) and breadth-first (Isaac Lab) orders give
+the same observations and rewards.
 """
 
 import dataclasses

@@ -88,12 +88,13 @@ class MujocoBackend:
         self.physics_seconds = 0.0
         """Time spent stepping since the start."""
         self.failures = 0
-        """Simulations that MuJoCo refused to step since the start; their environments are marked non-finite."""
+        """Simulations that became unstable since the start; their states are marked as not finite."""
 
     def read(self) -> RobotState:
         """Return the state of every environment."""
         xpos, xquat, cvel = (
-            torch.from_numpy(self._outputs[name][:, 1:].astype(np.float32)) for name in ("xpos", "xquat", "cvel")
+            torch.from_numpy(self._outputs[name][:, 1:].astype(np.float32))
+            for name in ("xpos", "xquat", "cvel")
         )
         com = torch.from_numpy(self._com[:, 1:2].astype(np.float32))
         ang_vel = cvel[..., :3]
@@ -122,7 +123,7 @@ class MujocoBackend:
         joint_pos: np.ndarray,
         joint_vel: np.ndarray,
     ) -> None:
-        """Set the state of some environments, sorted ids; pending commands become the written joint angles."""
+        """Set the state of some environments, sorted ids; pending commands become the joint angles."""
         if not len(ids):
             return
         self.batch.reset(ids=ids, stage=_NONE)
@@ -202,7 +203,9 @@ class MujocoBackend:
             ValueError: a latency is longer than the kept history of commands.
         """
         if draw.latency_steps.max(initial=0) > (HISTORY - 1) * self.decimation:
-            raise ValueError(f"latency of {draw.latency_steps.max()} physics steps exceeds the command history")
+            raise ValueError(
+                f"latency of {draw.latency_steps.max()} physics steps exceeds the command history"
+            )
         if not len(ids):
             return
         friction = self.batch.expand("geom_friction")
@@ -216,4 +219,3 @@ class MujocoBackend:
         )
         self.batch.set_const(ids)
         self._latency[ids] = draw.latency_steps
-

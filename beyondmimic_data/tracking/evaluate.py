@@ -1,4 +1,4 @@
-"""Does a policy finish its clips? Seeded starts from frame 0, completion with its interval, tracking errors."""
+"""Does a policy finish its clips? Seeded starts from frame 0: completion with its interval, errors."""
 
 import dataclasses
 import logging
@@ -101,7 +101,7 @@ def play(
 
 
 def summarise(trial: Trial, clips: Sequence[Clip]) -> dict[str, Any]:
-    """Return completion with its 95 % Wilson interval, mean errors, causes of falls and the share of each clip."""
+    """Return completion with its 95 % Wilson interval, mean errors, causes of falls, each clip's share."""
     n, done = len(trial.completed), int(trial.completed.sum())
     low, high = wilson_interval(done, n)
     return {
@@ -112,9 +112,7 @@ def summarise(trial: Trial, clips: Sequence[Clip]) -> dict[str, Any]:
         "mean_seconds": float(trial.seconds.mean()),
         **{name: float(values.mean()) for name, values in trial.errors.items()},
         "falls": {name: int((trial.cause == i).sum()) for i, name in enumerate(task.TERMINATIONS)},
-        "clips": {
-            clip.name: float(trial.completed[trial.clip == i].mean()) for i, clip in enumerate(clips)
-        },
+        "clips": {clip.name: float(trial.completed[trial.clip == i].mean()) for i, clip in enumerate(clips)},
     }
 
 
@@ -129,13 +127,25 @@ def latency_bins(
         top = min(low + gate.latency_bin_ms, high)
         ranges = dataclasses.replace(preset.randomisation, latency_ms=(low, top), push=gate.push)
         trial = play(policy, clips, preset, seeds, ranges, gate.seconds, num_threads=num_threads)
-        bins.append({"low_ms": low, "high_ms": top, "completion": float(trial.completed.mean()), "n": len(trial.completed)})
+        bins.append(
+            {
+                "low_ms": low,
+                "high_ms": top,
+                "completion": float(trial.completed.mean()),
+                "n": len(trial.completed),
+            }
+        )
         low = top
     return bins
 
 
 def evaluate_gate(
-    policy: TrackingPolicy, clips: Sequence[Clip], preset: Preset, *, seeds: int | None = None, num_threads: int = 0
+    policy: TrackingPolicy,
+    clips: Sequence[Clip],
+    preset: Preset,
+    *,
+    seeds: int | None = None,
+    num_threads: int = 0,
 ) -> dict[str, Any]:
     """Hold a policy against the preset's gate (DESIGN section 10).
 
@@ -162,7 +172,12 @@ def evaluate_gate(
         "latency_bins": bins,
         "max_latency_ms": usable,
     }
-    log.info("gate: %.0f %% of %d starts complete, %.0f %% required", 100 * report["completion"], report["n"], 100 * gate.completion)
+    log.info(
+        "gate: %.0f %% of %d starts complete, %.0f %% required",
+        100 * report["completion"],
+        report["n"],
+        100 * gate.completion,
+    )
     return report
 
 
@@ -173,4 +188,6 @@ def check(
     gate, seeds = preset.gate, range(500_000, 500_000 + preset.training.check_seeds)
     ranges = dataclasses.replace(preset.randomisation, latency_ms=gate.latency_ms, push=gate.push)
     with torch.inference_mode():
-        return summarise(play(policy, clips, preset, list(seeds), ranges, gate.seconds, num_threads=num_threads), clips)
+        return summarise(
+            play(policy, clips, preset, list(seeds), ranges, gate.seconds, num_threads=num_threads), clips
+        )

@@ -16,7 +16,14 @@ from beyondmimic_data.robots import g1, g1_facts
 from beyondmimic_data.tracking import task
 from beyondmimic_data.tracking.policy import TrackingPolicy
 
-REFERENCE_OUTPUTS = ("joint_pos", "joint_vel", "body_pos_w", "body_quat_w", "body_lin_vel_w", "body_ang_vel_w")
+REFERENCE_OUTPUTS = (
+    "joint_pos",
+    "joint_vel",
+    "body_pos_w",
+    "body_quat_w",
+    "body_lin_vel_w",
+    "body_ang_vel_w",
+)
 OBSERVATIONS = (
     "command",
     "motion_anchor_pos_b",
@@ -31,6 +38,8 @@ OBSERVATIONS = (
 
 class _PolicyWithReference(nn.Module):
     """Actor and the clip's frames: what a deployer needs to track without any other file."""
+
+    joint_pos: torch.Tensor
 
     def __init__(self, policy: TrackingPolicy, clip: Clip) -> None:
         super().__init__()
@@ -47,7 +56,7 @@ class _PolicyWithReference(nn.Module):
 
 
 def metadata(preset: Preset) -> dict[str, str]:
-    """Return the key-value pairs of the ONNX file; a superset of what mjlab and motion_tracking_controller read."""
+    """Return the ONNX file's metadata, a superset of what mjlab and motion_tracking_controller read."""
     table = g1.joint_table()
 
     def numbers(values: np.ndarray) -> str:

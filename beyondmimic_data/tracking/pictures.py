@@ -32,11 +32,16 @@ def plot_training(record: dict[str, Any], evaluation: dict[str, Any], path: Path
     )
     axes[1].axhline(100 * evaluation["required"], color="grey", linestyle="--", linewidth=1)
     axes[1].set(
-        xlabel="environment steps (millions)", ylabel="complete (%)", ylim=(-3, 103), title="Check starts completed"
+        xlabel="environment steps (millions)",
+        ylabel="complete (%)",
+        ylim=(-3, 103),
+        title="Check starts completed",
     )
     bins = evaluation["latency_bins"]
     axes[2].bar(
-        [f"{b['low_ms']:.0f}-{b['high_ms']:.0f}" for b in bins], [100 * b["completion"] for b in bins], color="tab:orange"
+        [f"{b['low_ms']:.0f}-{b['high_ms']:.0f}" for b in bins],
+        [100 * b["completion"] for b in bins],
+        color="tab:orange",
     )
     verdict = "passed" if evaluation["passed"] else "did not pass"
     axes[2].set(

@@ -17,6 +17,9 @@ NORMALISER_EPS = 1e-2
 class TrackingPolicy(nn.Module):
     """Deterministic actor: (N, D) observation to (N, J) action."""
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, observation_dim: int, action_dim: int, hidden_dims: tuple[int, ...]) -> None:
         """Build an untrained actor with ELU layers."""
         super().__init__()
@@ -81,4 +84,3 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
 def split_state(tensors: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:
     """Return the tensors of ``actor`` or ``critic`` under their own names."""
     return {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
-

@@ -1,4 +1,4 @@
-"""Where episodes start: adaptive sampling of clip seconds by their failures (BeyondMimic v4 S1, METHOD 1.8)."""
+"""Where episodes start: adaptive sampling of clip seconds by failures (BeyondMimic v4 S1, METHOD 1.8)."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""The tracking task as pure functions of a robot state and a reference (BeyondMimic v3 §III, METHOD section 1).
+"""The tracking task as pure functions of robot state and reference (BeyondMimic v3 §III, METHOD section 1).
 
 Nothing here knows a simulator. N environments, K tracked bodies, J joints; float32 tensors.
 """
@@ -40,7 +40,9 @@ class TaskBodies:
     """(J,) rad."""
 
     @classmethod
-    def of(cls, body_names: Sequence[str], joint_names: Sequence[str], contact_bodies: Sequence[str]) -> "TaskBodies":
+    def of(
+        cls, body_names: Sequence[str], joint_names: Sequence[str], contact_bodies: Sequence[str]
+    ) -> "TaskBodies":
         """Look everything up by name in a simulator's orders."""
         table, order = g1.joint_table(), [g1.JOINT_NAMES.index(name) for name in joint_names]
 
@@ -99,8 +101,12 @@ def anchor_reference(state: RobotState, reference: ReferenceFrame, bodies: TaskB
 
 
 def actor_terms(
-    state: RobotState, tracked: Tracked, reference: ReferenceFrame, last_action: torch.Tensor,
-    joint_offset: torch.Tensor, bodies: TaskBodies,
+    state: RobotState,
+    tracked: Tracked,
+    reference: ReferenceFrame,
+    last_action: torch.Tensor,
+    joint_offset: torch.Tensor,
+    bodies: TaskBodies,
 ) -> dict[str, torch.Tensor]:
     """Return the actor's observation terms by name, without noise (METHOD 1.2); 160 numbers in all.
 
@@ -157,8 +163,13 @@ def critic_terms(
 
 
 def rewards(
-    state: RobotState, tracked: Tracked, reference: ReferenceFrame, action: torch.Tensor,
-    last_action: torch.Tensor, bodies: TaskBodies, config: TaskConfig,
+    state: RobotState,
+    tracked: Tracked,
+    reference: ReferenceFrame,
+    action: torch.Tensor,
+    last_action: torch.Tensor,
+    bodies: TaskBodies,
+    config: TaskConfig,
 ) -> dict[str, torch.Tensor]:
     """Return each reward term (N,), weighted, per second (BeyondMimic v4 table S1, METHOD 1.4)."""
     a = bodies.anchor
@@ -178,7 +189,8 @@ def rewards(
     c = config
     return {
         "anchor_position": c.anchor_position_weight * gaussian(anchor_pos_error, c.anchor_position_std),
-        "anchor_orientation": c.anchor_orientation_weight * gaussian(anchor_ori_error, c.anchor_orientation_std),
+        "anchor_orientation": c.anchor_orientation_weight
+        * gaussian(anchor_ori_error, c.anchor_orientation_std),
         "body_position": c.body_position_weight
         * gaussian(body_error(tracked.desired_pos, tracked.pos), c.body_position_std),
         "body_orientation": c.body_orientation_weight * gaussian(body_ori_error, c.body_orientation_std),
@@ -202,20 +214,26 @@ def terminations(
     def gravity_z(q: torch.Tensor) -> torch.Tensor:
         return -(1 - 2 * (q[..., 1] ** 2 + q[..., 2] ** 2))
 
-    tilt = (gravity_z(tracked.quat[:, a]) - gravity_z(reference.body_quat_w[:, a])).abs() > config.anchor_tilt_limit
+    tilt = (
+        gravity_z(tracked.quat[:, a]) - gravity_z(reference.body_quat_w[:, a])
+    ).abs() > config.anchor_tilt_limit
     ends = (tracked.pos - tracked.desired_pos)[:, bodies.end_effectors, 2].abs()
     end_effector = (ends > config.end_effector_height_limit).any(-1)
     finite = torch.isfinite(state.joint_pos).all(-1) & torch.isfinite(tracked.pos).flatten(1).all(-1)
     return torch.stack([height, tilt, end_effector, ~finite], dim=-1)
 
 
-def tracking_errors(tracked: Tracked, reference: ReferenceFrame, state: RobotState, bodies: TaskBodies) -> dict[str, torch.Tensor]:
-    """Return the tracking errors (N,): local body position m and orientation rad, velocities, joints (METHOD 1.11)."""
+def tracking_errors(
+    tracked: Tracked, reference: ReferenceFrame, state: RobotState, bodies: TaskBodies
+) -> dict[str, torch.Tensor]:
+    """Return tracking errors (N,): local body position and orientation, velocities, joints (METHOD 1.11)."""
     return {
         "body_pos_err_m": (tracked.desired_pos - tracked.pos).norm(dim=-1).mean(-1),
         "body_ori_err_rad": rotations.angle_between(tracked.desired_quat, tracked.quat).mean(-1),
         "body_lin_vel_err": (reference.body_lin_vel_w - tracked.lin_vel).norm(dim=-1).mean(-1),
         "body_ang_vel_err": (reference.body_ang_vel_w - tracked.ang_vel).norm(dim=-1).mean(-1),
         "joint_pos_err_rad": (reference.joint_pos - state.joint_pos).abs().mean(-1),
-        "anchor_pos_err_m": (reference.body_pos_w[:, bodies.anchor] - tracked.pos[:, bodies.anchor]).norm(dim=-1),
+        "anchor_pos_err_m": (reference.body_pos_w[:, bodies.anchor] - tracked.pos[:, bodies.anchor]).norm(
+            dim=-1
+        ),
     }

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 CODE_VERSION = "1"
 """Raise when training would give something else from the same clips and configuration."""
 CHECKPOINT = Path("scratch") / "checkpoint.pt"
+RECORD = "training.json"
 Progress = Callable[[dict[str, float]], None]
 
 
@@ -37,7 +38,7 @@ class TrainingDivergedError(BeyondMimicError):
 
 
 def ppo_settings(config: PpoConfig) -> dict[str, Any]:
-    """Return the configuration that rsl-rl's ``PPO.construct_algorithm`` reads; it changes what it is given."""
+    """Return what rsl-rl's ``PPO.construct_algorithm`` reads, anew: it changes what it is given."""
     network = {
         "class_name": "MLPModel",
         "hidden_dims": list(config.hidden_dims),
@@ -93,7 +94,9 @@ class Trainer:
         self.env = TrackingVecEnv(self.backend, clips, preset, training.seed, ranges)
         self.observations = self.env.get_observations()
         with contextlib.redirect_stdout(io.StringIO()):  # rsl-rl prints its networks
-            self.algorithm = PPO.construct_algorithm(self.observations, self.env, ppo_settings(preset.ppo), "cpu")
+            self.algorithm = PPO.construct_algorithm(
+                self.observations, self.env, ppo_settings(preset.ppo), "cpu"
+            )
         self.algorithm.train_mode()
         self.counters = Counters()
 
@@ -174,7 +177,7 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``. Episodes restart, so a resumed training is not bit-equal to an undisturbed one."""
+        """Go on from ``state``; episodes restart, so the result is not bit-equal to an undisturbed run."""
         self.algorithm.load(state["algorithm"], None, strict=True)
         self.counters = Counters(**state["counters"])
         self.env.sampler.load_state(state["sampler"])
@@ -266,13 +269,20 @@ class _Session:
             trainer.save(self.folder)
         log.info(
             "check at %.1f min, %.2f M steps: %.0f %% of %d starts complete, %.1f cm",
-            result["minutes"], result["steps"] / 1e6, 100 * result["completion"], result["n"], 100 * result["body_pos_err_m"],
+            result["minutes"],
+            result["steps"] / 1e6,
+            100 * result["completion"],
+            result["n"],
+            100 * result["body_pos_err_m"],
         )
 
     def checkpoint(self) -> None:
         """Write everything a resumed training needs, atomically."""
         state = {
-            "trainer": self.trainer.state(), "curve": self.curve, "checks": self.checks, "best": list(self.best)
+            "trainer": self.trainer.state(),
+            "curve": self.curve,
+            "checks": self.checks,
+            "best": list(self.best),
         }
         with atomic_path(self.folder / CHECKPOINT) as temporary:
             torch.save(state, temporary)
@@ -304,7 +314,7 @@ class _Session:
             "checks": self.checks,
             "curve": _thin(self.curve, 500),
         }
-        write_json(self.folder / "training.json", record)
+        write_json(self.folder / RECORD, record)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             (self.folder / CHECKPOINT).parent.rmdir()

@@ -88,6 +88,10 @@ class TrackingVecEnv(VecEnv):
 def without_start_noise(preset: Preset) -> Preset:
     """Return a preset whose resets are exact and whose observations carry no noise; for tests and traces."""
     quiet = dataclasses.replace(
-        preset.task, reset_position=(0, 0, 0), reset_rotation=(0, 0, 0), reset_joint=0.0, observation_noise=False
+        preset.task,
+        reset_position=(0, 0, 0),
+        reset_rotation=(0, 0, 0),
+        reset_joint=0.0,
+        observation_noise=False,
     )
     return dataclasses.replace(preset, task=quiet)

@@ -17,14 +17,16 @@ PROGRESS_FILE = "progress.json"
 class SkillTrainer:
     """The body of an actor: trains one skill and holds it against its gate."""
 
-    def run(self, clip_paths: Sequence[Path], preset: Preset, folder: Path, warm_start: Path | None) -> dict[str, Any]:
+    def run(
+        self, clip_paths: Sequence[Path], preset: Preset, folder: Path, warm_start: Path | None
+    ) -> dict[str, Any]:
         """Train, export and evaluate; writes the policy folder's files and returns the gate's report."""
         from beyondmimic_data.motions.clip import Clip
         from beyondmimic_data.tracking.evaluate import evaluate_gate
         from beyondmimic_data.tracking.export import export_onnx
         from beyondmimic_data.tracking.pictures import plot_training
         from beyondmimic_data.tracking.policy import TrackingPolicy
-        from beyondmimic_data.tracking.train import train_policy
+        from beyondmimic_data.tracking.train import RECORD, train_policy
 
         clips = [Clip.load(path) for path in clip_paths]
         threads = max(1, int(preset.training.cpus_per_skill))
@@ -35,11 +37,18 @@ class SkillTrainer:
                 last[0] = time.monotonic()
                 write_json(folder / "scratch" / PROGRESS_FILE, figures)
 
-        record = train_policy(clips, preset, folder, warm_start=warm_start, num_threads=threads, progress=report)
+        if (folder / RECORD).exists():  # an actor lost after its training need not train again
+            record = read_json(folder / RECORD)
+        else:
+            record = train_policy(
+                clips, preset, folder, warm_start=warm_start, num_threads=threads, progress=report
+            )
         (folder / "scratch" / PROGRESS_FILE).unlink(missing_ok=True)
         policy = TrackingPolicy.load(folder)
         evaluation = evaluate_gate(policy, clips, preset, num_threads=threads)
-        evaluation["training"] = {k: record[k] for k in ("steps", "seconds", "steps_per_s", "ended", "physics_failures")}
+        evaluation["training"] = {
+            k: record[k] for k in ("steps", "seconds", "steps_per_s", "ended", "physics_failures")
+        }
         write_json(folder / "evaluation.json", evaluation)
         export_onnx(policy, clips[0], preset, folder / "policy.onnx")
         plot_training(record, evaluation, folder / "curve.png")
@@ -72,9 +81,9 @@ def train_skill(
     """
     import ray
 
-    options = {"num_cpus": preset.training.cpus_per_skill, "num_gpus": preset.training.gpus_per_skill}
-    remote = ray.remote(**options, max_restarts=2, max_task_retries=2)(SkillTrainer)
-    actor = remote.remote()
+    cpus, gpus = preset.training.cpus_per_skill, preset.training.gpus_per_skill
+    remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=2, max_task_retries=2)(SkillTrainer)
+    actor: Any = remote.remote()
     task = actor.run.remote(list(clip_paths), preset, folder, warm_start)
     try:
         while not ray.wait([task], timeout=poll_seconds)[0]:

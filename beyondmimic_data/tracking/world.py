@@ -1,4 +1,4 @@
-"""The tracking task bound to a back end: resets, steps and observes; shared by training, gates and collection."""
+"""The tracking task bound to a back end: reset, step, observe; for training, gates and collection."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -83,7 +83,9 @@ class TrackingWorld:
         self._joint_offset[ids] = torch.from_numpy(draw.joint_offset).float()
         self._latency_s[ids, 0] = torch.from_numpy(draw.latency_steps * self.control.physics_dt).float()
 
-    def reset(self, ids: np.ndarray, frames: np.ndarray, generators: Sequence[np.random.Generator] | None = None) -> None:
+    def reset(
+        self, ids: np.ndarray, frames: np.ndarray, generators: Sequence[np.random.Generator] | None = None
+    ) -> None:
         """Place environments on reference frames, with METHOD 1.6's noise.
 
         Args:
@@ -106,7 +108,9 @@ class TrackingWorld:
         ang_vel = ref.body_ang_vel_w[:, 0].numpy() + scale * noise[:, 9:12] * self.ranges.push_angular
         joints = ref.joint_pos.numpy() + noise[:, 18:] * config.reset_joint
         joints = np.clip(joints, self.bodies.soft_lower.numpy(), self.bodies.soft_upper.numpy())
-        self.backend.write(ids, pos, rotations.normalize(quat), lin_vel, ang_vel, joints, ref.joint_vel.numpy().astype(float))
+        self.backend.write(
+            ids, pos, rotations.normalize(quat), lin_vel, ang_vel, joints, ref.joint_vel.numpy().astype(float)
+        )
         self.frame[ids] = start + 1
         self.last_action[ids] = 0.0
         self._elapsed[ids] = 0.0
@@ -149,7 +153,7 @@ class TrackingWorld:
 
         Args:
             action: (N, J) executed action.
-            clean_action: what the policy itself asked for, remembered as its last action; ``action`` by default.
+            clean_action: what the policy itself asked for, remembered as its last one; by default ``action``.
         """
         clean = action if clean_action is None else clean_action
         self._push()
@@ -179,6 +183,8 @@ class TrackingWorld:
         if not len(due):
             return
         noise = self.rng.uniform(-1, 1, (len(due), 7))
-        self.backend.push(due, noise[:, :3] * self.ranges.push_linear, noise[:, 3:6] * self.ranges.push_angular)
+        self.backend.push(
+            due, noise[:, :3] * self.ranges.push_linear, noise[:, 3:6] * self.ranges.push_angular
+        )
         self.pushes[due] += 1
         self._next_push[due] = self._elapsed[due] + self._push_delay(noise[:, 6])

@@ -27,7 +27,9 @@ def test_products_rotations_and_logs_agree_with_scipy(pair, convert):
         scipy(np.asarray(rotations.multiply(x, y))).as_matrix(), (scipy(a) * scipy(b)).as_matrix(), atol=1e-12
     )
     np.testing.assert_allclose(np.asarray(rotations.rotate(x, w)), scipy(a).apply(v), atol=1e-12)
-    np.testing.assert_allclose(np.asarray(rotations.rotate_inverse(x, w)), scipy(a).inv().apply(v), atol=1e-12)
+    np.testing.assert_allclose(
+        np.asarray(rotations.rotate_inverse(x, w)), scipy(a).inv().apply(v), atol=1e-12
+    )
     np.testing.assert_allclose(np.asarray(rotations.to_rotation_vector(x)), scipy(a).as_rotvec(), atol=1e-9)
     angle = (scipy(a) * scipy(b).inv()).magnitude()
     np.testing.assert_allclose(np.asarray(rotations.angle_between(x, y)), angle, atol=1e-7)
@@ -43,7 +45,9 @@ def test_log_and_exponential_are_inverse_also_at_zero(pair):
 
 def test_yaw_is_the_turn_about_z_and_yaw_only_keeps_nothing_else():
     angles = np.linspace(-3, 3, 13)
-    tilted = rotations.multiply(rotations.from_yaw(angles), rotations.from_rotation_vector(np.array([[0.0, 0.3, 0.0]])))
+    tilted = rotations.multiply(
+        rotations.from_yaw(angles), rotations.from_rotation_vector(np.array([[0.0, 0.3, 0.0]]))
+    )
     np.testing.assert_allclose(rotations.yaw(tilted), angles, atol=1e-12)
     np.testing.assert_allclose(rotations.yaw_only(tilted), rotations.from_yaw(angles), atol=1e-12)
 
@@ -51,12 +55,12 @@ def test_yaw_is_the_turn_about_z_and_yaw_only_keeps_nothing_else():
 def test_slerp_halves_the_angle_and_takes_the_short_way(pair):
     a, b = pair
     half = rotations.slerp(a, -b, np.full(len(a), 0.5))
-    np.testing.assert_allclose(
-        rotations.angle_between(half, a), rotations.angle_between(a, b) / 2, atol=1e-6
-    )
+    np.testing.assert_allclose(rotations.angle_between(half, a), rotations.angle_between(a, b) / 2, atol=1e-6)
 
 
 def test_angular_velocity_of_a_constant_turn_is_constant():
     rate, dt = np.array([0.4, -1.0, 2.0]), 0.02
     turn = rotations.from_rotation_vector(np.arange(20)[:, None] * dt * rate)
-    np.testing.assert_allclose(rotations.angular_velocity(turn, dt), np.broadcast_to(rate, (20, 3)), atol=1e-9)
+    np.testing.assert_allclose(
+        rotations.angular_velocity(turn, dt), np.broadcast_to(rate, (20, 3)), atol=1e-9
+    )

@@ -9,7 +9,13 @@ import torch
 from beyondmimic_data.config import Preset, RolloutConfig, get_preset
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
 from beyondmimic_data.robots import g1
-from beyondmimic_data.rollouts.collect import ROW_COLUMNS, ROW_WIDTH, UnitCollector, units_for_hours, usable_ranges
+from beyondmimic_data.rollouts.collect import (
+    ROW_COLUMNS,
+    ROW_WIDTH,
+    UnitCollector,
+    units_for_hours,
+    usable_ranges,
+)
 from beyondmimic_data.rollouts.noise import ActionNoise, joint_noise_std
 from beyondmimic_data.tracking.policy import TrackingPolicy
 
@@ -27,7 +33,9 @@ def clip() -> Clip:
 @pytest.fixture(scope="module")
 def preset() -> Preset:
     base = get_preset("test")
-    rollouts = RolloutConfig(num_envs=6, chunk_steps=600, drop_before_fall_seconds=0.2, min_episode_seconds=1.0)
+    rollouts = RolloutConfig(
+        num_envs=6, chunk_steps=600, drop_before_fall_seconds=0.2, min_episode_seconds=1.0
+    )
     return dataclasses.replace(base, rollouts=rollouts)
 
 
@@ -82,7 +90,9 @@ def test_rows_hold_states_and_both_actions(unit, clip):
     np.testing.assert_allclose(noise, joint_noise_std(RolloutConfig()).numpy(), rtol=0.25)
     for episode in unit.episodes:
         phase = rows[episode["start_row"] : episode["start_row"] + episode["length"], COLUMN["phase"]][:, 0]
-        np.testing.assert_allclose(phase * (clip.num_frames - 1), episode["start_frame"] + np.arange(len(phase)), atol=1e-3)
+        np.testing.assert_allclose(
+            phase * (clip.num_frames - 1), episode["start_frame"] + np.arange(len(phase)), atol=1e-3
+        )
 
 
 def test_a_fall_takes_its_last_steps_with_it(unit):

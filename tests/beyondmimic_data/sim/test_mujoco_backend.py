@@ -19,7 +19,13 @@ def place(backend: MujocoBackend, qpos: np.ndarray, lin_vel: np.ndarray | None =
     n = backend.num_envs
     zero = np.zeros((n, 3))
     backend.write(
-        np.arange(n), qpos[:, :3], qpos[:, 3:7], zero if lin_vel is None else lin_vel, zero, qpos[:, 7:], np.zeros((n, 29))
+        np.arange(n),
+        qpos[:, :3],
+        qpos[:, 3:7],
+        zero if lin_vel is None else lin_vel,
+        zero,
+        qpos[:, 7:],
+        np.zeros((n, 29)),
     )
 
 
@@ -77,7 +83,11 @@ def test_every_parameter_changes_the_motion(field):
     backend = MujocoBackend(2, ControlConfig(), num_threads=1)
     draw = rand.nominal(2)
     getattr(draw, field)[1] = {
-        "friction": 0.05, "mass_scale": 1.2, "damping_scale": 0.5, "com_offset": 0.05, "latency_steps": 8,
+        "friction": 0.05,
+        "mass_scale": 1.2,
+        "damping_scale": 0.5,
+        "com_offset": 0.05,
+        "latency_steps": 8,
     }[field]
     everyone = np.arange(2)
     for parameters, expect_same in ((rand.nominal(2), True), (draw, False)):

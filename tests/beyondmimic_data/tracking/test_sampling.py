@@ -13,7 +13,8 @@ from beyondmimic_data.tracking.sampling import StartSampler
 @pytest.fixture(scope="module")
 def library() -> MotionLibrary:
     clips = [
-        clip_from_qpos(f"c{i}", np.tile(g1.default_qpos(), (frames, 1)), 50, 50) for i, frames in enumerate((226, 126))
+        clip_from_qpos(f"c{i}", np.tile(g1.default_qpos(), (frames, 1)), 50, 50)
+        for i, frames in enumerate((226, 126))
     ]
     return MotionLibrary(clips, ["pelvis", "torso_link"], g1.JOINT_NAMES)
 
@@ -32,7 +33,7 @@ def test_bins_are_seconds_of_each_clip_and_never_its_last_frame(library):
 
 @pytest.mark.parametrize(("kernel", "before"), [(1, 0.033), (3, 0.552)])
 def test_a_failing_second_draws_starts_to_itself_and_before_itself(library, kernel, before):
-    """With many failures in one bin, a kernel of three puts over half of the starts before it (METHOD 1.8)."""
+    """With a kernel of three, over half of the starts lie before the failing bin (METHOD 1.8)."""
     s = sampler(library, kernel_size=kernel, smoothing=1.0)
     s.record_failures(np.full(100, 160))
     s.advance()

@@ -27,7 +27,9 @@ def standing_clip(seconds: float = 2.0, *, heading: float = 0.0) -> Clip:
 
 
 def world_on(clip: Clip, n: int = 3, preset=QUIET) -> TrackingWorld:
-    world = TrackingWorld(MujocoBackend(n, preset.control, num_threads=1), [clip], preset.control, preset.task, STILL, 0)
+    world = TrackingWorld(
+        MujocoBackend(n, preset.control, num_threads=1), [clip], preset.control, preset.task, STILL, 0
+    )
     world.reset(np.arange(n), np.zeros(n, int))
     world.refresh()
     return world
@@ -40,7 +42,9 @@ def reward_sum(world: TrackingWorld) -> torch.Tensor:
 
 
 def test_the_robot_on_its_reference_earns_the_full_five():
-    torch.testing.assert_close(reward_sum(world_on(standing_clip())), torch.full((3,), 5.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        reward_sum(world_on(standing_clip())), torch.full((3,), 5.0), atol=1e-4, rtol=0
+    )
 
 
 def test_observation_sizes_are_those_of_the_released_task_plus_the_latency():
@@ -54,7 +58,9 @@ def test_observation_sizes_are_those_of_the_released_task_plus_the_latency():
 def test_observation_on_the_reference_is_the_command_and_nothing_else():
     clip = standing_clip()
     actor, _ = world_on(clip).observe()
-    expected = np.concatenate([clip.joint_pos[1], clip.joint_vel[1], np.zeros(3), [1, 0, 0, 0, 1, 0], np.zeros(93)])
+    expected = np.concatenate(
+        [clip.joint_pos[1], clip.joint_vel[1], np.zeros(3), [1, 0, 0, 0, 1, 0], np.zeros(93)]
+    )
     np.testing.assert_allclose(actor[0].numpy(), expected, atol=1e-5)
 
 
@@ -65,7 +71,9 @@ def test_place_and_heading_of_the_robot_are_free_but_height_is_not():
     moved[:, :2] += [3.0, -2.0]
     moved[1, 2] += 0.1
     zero = np.zeros((2, 3))
-    world.backend.write(np.arange(2), moved[:, :3], moved[:, 3:7], zero, zero, moved[:, 7:], np.zeros((2, 29)))
+    world.backend.write(
+        np.arange(2), moved[:, :3], moved[:, 3:7], zero, zero, moved[:, 7:], np.zeros((2, 29))
+    )
     world.refresh()
     errors = task.tracking_errors(world.tracked, world.reference, world.state, world.bodies)
     assert float(errors["body_pos_err_m"][0]) == pytest.approx(0.0, abs=1e-5)
@@ -76,7 +84,9 @@ def test_place_and_heading_of_the_robot_are_free_but_height_is_not():
 def test_gaussian_terms_fall_to_1_over_e_at_their_deviation():
     world = world_on(standing_clip(), n=1)
     config = TaskConfig()
-    shifted = dataclasses.replace(world.reference, body_pos_w=world.reference.body_pos_w + torch.tensor([0.3, 0, 0]))
+    shifted = dataclasses.replace(
+        world.reference, body_pos_w=world.reference.body_pos_w + torch.tensor([0.3, 0, 0])
+    )
     zero = torch.zeros(1, 29)
     terms = task.rewards(world.state, world.tracked, shifted, zero, zero, world.bodies, config)
     assert float(terms["anchor_position"][0]) == pytest.approx(0.5 / np.e, rel=1e-4)
@@ -88,7 +98,9 @@ def test_penalties_count_action_changes_and_joints_beyond_soft_limits():
     action = torch.zeros(1, 29)
     action[0, :3] = 2.0
     state = dataclasses.replace(world.state, joint_pos=world.bodies.soft_upper[None] + 0.01)
-    terms = task.rewards(state, world.tracked, world.reference, action, torch.zeros(1, 29), world.bodies, TaskConfig())
+    terms = task.rewards(
+        state, world.tracked, world.reference, action, torch.zeros(1, 29), world.bodies, TaskConfig()
+    )
     assert float(terms["action_rate"][0]) == pytest.approx(-0.1 * 12, rel=1e-5)
     assert float(terms["joint_limit"][0]) == pytest.approx(-10 * 29 * 0.01, rel=1e-3)
 
@@ -108,13 +120,21 @@ def test_a_touch_counts_above_one_newton_but_never_on_feet_and_hands(force, pena
 
 @pytest.mark.parametrize(
     ("change", "cause"),
-    [("low", "anchor_height"), ("tilted", "anchor_tilt"), ("hand", "end_effector_height"), ("nan", "not_finite"), ("", None)],
+    [
+        ("low", "anchor_height"),
+        ("tilted", "anchor_tilt"),
+        ("hand", "end_effector_height"),
+        ("nan", "not_finite"),
+        ("", None),
+    ],
 )
 def test_each_cause_ends_the_episode(change, cause):
     world = world_on(standing_clip(), n=1)
     state, reference = world.state, world.reference
     if change == "low":
-        reference = dataclasses.replace(reference, body_pos_w=reference.body_pos_w + torch.tensor([0, 0, 0.26]))
+        reference = dataclasses.replace(
+            reference, body_pos_w=reference.body_pos_w + torch.tensor([0, 0, 0.26])
+        )
     if change == "tilted":
         tilt = rotations.from_rotation_vector(torch.tensor([[[0.0, 1.4, 0.0]]]))
         state = dataclasses.replace(state, body_quat_w=rotations.multiply(tilt, state.body_quat_w))

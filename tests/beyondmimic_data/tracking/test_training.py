@@ -31,7 +31,9 @@ def clip() -> Clip:
 @pytest.fixture(scope="module")
 def preset() -> Preset:
     base = get_preset("test")
-    return dataclasses.replace(base, training=dataclasses.replace(base.training, num_envs=16, max_iterations=2))
+    return dataclasses.replace(
+        base, training=dataclasses.replace(base.training, num_envs=16, max_iterations=2)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +122,9 @@ def test_the_onnx_file_says_what_the_policy_says_and_carries_the_contract(clip, 
     obs = torch.randn(5, policy.observation_dim)
     actions = session.run(["actions"], {"obs": obs.numpy(), "time_step": np.zeros((1, 1), np.float32)})[0]
     np.testing.assert_allclose(actions, policy.act(obs).numpy(), atol=1e-5)
-    frame = session.run(["joint_pos"], {"obs": obs[:1].numpy(), "time_step": np.full((1, 1), 7, np.float32)})[0]
+    frame = session.run(["joint_pos"], {"obs": obs[:1].numpy(), "time_step": np.full((1, 1), 7, np.float32)})[
+        0
+    ]
     np.testing.assert_allclose(frame[0], clip.joint_pos[7])
     entries = {p.key: p.value for p in onnx.load(str(path)).metadata_props}
     assert entries["joint_names"].split(",") == list(g1.JOINT_NAMES)
