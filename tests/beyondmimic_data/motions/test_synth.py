@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from beyondmimic_data import rotations
-from beyondmimic_data.config import SynthConfig
+from beyondmimic_data.config import QualityConfig, SynthConfig
 from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.motions import balance, synth
 from beyondmimic_data.motions.clip import Clip
+from beyondmimic_data.motions.quality import check_clip, self_penetration
 from beyondmimic_data.motions.synth_metrics import synth_metrics
 from beyondmimic_data.motions.walk_commands import path_of, walk_commands
 from beyondmimic_data.robots import g1
@@ -45,16 +46,20 @@ def test_clip_starts_and_ends_at_rest_near_the_default_pose(clips: dict[str, Cli
 def test_clip_is_one_the_robot_could_do(
     clips: dict[str, Clip], skill: str, zmp_margin: float, joint_speed: float, limit_margin: float
 ) -> None:
-    found = synth_metrics(clips[skill])
-    assert found.penetration < 0.001
-    assert found.airborne_share == 0
-    assert found.self_contact_share == 0
-    assert found.foot_skate < 0.005
-    assert found.foot_skate_peak < 0.03
+    clip = clips[skill]
+    found = synth_metrics(clip)
     assert found.zmp_inside_share >= 0.98
     assert found.zmp_margin >= zmp_margin
-    assert 0.1 < found.joint_speed < joint_speed
+    assert found.slip_peak < 0.03
     assert found.limit_margin >= limit_margin
+    assert found.joint_acceleration < 500
+    quality = check_clip(clip, QualityConfig())
+    assert quality.accepted
+    assert quality.metrics["foot_skate_m_s"] < 0.005
+    assert quality.metrics["penetration_max_m"] < 0.001
+    assert quality.metrics["contact_share"] == 1
+    assert 0.1 < quality.metrics["joint_speed_max_rad_s"] < joint_speed
+    assert self_penetration(clip.qpos).max() == 0
 
 
 def test_feet_of_stand_and_squat_do_not_move(clips: dict[str, Clip]) -> None:
