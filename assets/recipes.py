@@ -6,11 +6,14 @@ A recipe holds the versions of the parents, the configuration that matters, the 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 from beyondmimic_data import versions
 from beyondmimic_data.config import Preset, TrainingConfig
 from beyondmimic_data.hashing import hash_value
+
+ENGINE_PACKAGES = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx")
 
 
 def motion_recipe(signature: str, preset: Preset) -> str:
@@ -85,9 +88,18 @@ def report_recipe(diffusion_version: str, preset: Preset) -> str:
     )
 
 
-def bundle_recipe(diffusion_version: str, lineage: Any, preset: Preset) -> str:
-    """Return the recipe of a deployment bundle; it carries its lineage, so that counts too."""
-    return hash_value(["deployment_bundle", versions.DEPLOYMENT, diffusion_version, lineage, preset.deploy])
+def bundle_recipe(diffusion_version: str, preset: Preset) -> str:
+    """Return the recipe of a deployment bundle; engines depend on which TensorRT is installed."""
+    tools = {name: _installed(name) for name in ENGINE_PACKAGES}
+    return hash_value(["deployment_bundle", versions.DEPLOYMENT, diffusion_version, tools, preset.deploy])
+
+
+def _installed(package: str) -> str | None:
+    """Return the version of a package without importing it, or ``None``."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _training(config: TrainingConfig) -> Mapping[str, Any]:

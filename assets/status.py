@@ -6,9 +6,10 @@ from assets.building import ALL
 from assets.closed_loop_report import find_report
 from assets.dataset import KIND as DATASETS
 from assets.dataset import survey
+from assets.deployment_bundle import find_bundle
 from assets.diffusion_policy import find_diffusion
 from assets.motion import content_version, find_motion, refusal, wanted_recipe
-from assets.recipes import diffusion_base, policy_base, report_recipe, rollouts_recipe
+from assets.recipes import bundle_recipe, diffusion_base, policy_base, report_recipe, rollouts_recipe
 from assets.rollouts import find_rollouts, no_rollouts_recipe
 from assets.tracking_policy import find_policy, gate_verdict
 from assets.workspace import Workspace
@@ -74,6 +75,11 @@ def combined_status(workspace: Workspace) -> list[StageStatus]:
             "closed_loop_report",
             report_recipe(policy.version, workspace.preset),
             find_report(workspace, policy) is not None,
+        ),
+        StageStatus(
+            "deployment_bundle",
+            bundle_recipe(policy.version, workspace.preset),
+            find_bundle(workspace, policy) is not None,
         ),
     ]
 

@@ -13,14 +13,12 @@ from pipelines.sensors import motion_folder, reconcile
 @dg.definitions
 def defs() -> dg.Definitions:
     """Return everything that Dagster should know."""
-    stages = dg.load_definitions_from_package_module(assets).map_asset_specs(func=with_condition)
-    return dg.Definitions.merge(
-        stages,
-        dg.Definitions(
-            jobs=[skill_pipeline, combined_pipeline],
-            schedules=[weekly_retraining],
-            sensors=[automation, motion_folder, reconcile],
-            resources={"workspace": WorkspaceResource(), "cluster": RayCluster()},
-            executor=dg.in_process_executor,
-        ),
+    return dg.Definitions(
+        assets=dg.map_asset_specs(with_condition, dg.load_assets_from_package_module(assets)),
+        asset_checks=dg.load_asset_checks_from_package_module(assets),
+        jobs=[skill_pipeline, combined_pipeline],
+        schedules=[weekly_retraining],
+        sensors=[automation, motion_folder, reconcile],
+        resources={"workspace": WorkspaceResource(), "cluster": RayCluster()},
+        executor=dg.in_process_executor,
     )

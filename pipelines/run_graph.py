@@ -1,5 +1,6 @@
 """The whole graph in this process: every skill, then what they share, with progress for a person."""
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -15,6 +16,7 @@ from assets.closed_loop_report import REPORT
 from assets.dataset import survey
 from assets.motion_folder import add_motions, add_synthesised
 from assets.partitions import SKILLS
+from assets.status import skill_status
 from assets.tracking_policy import EVALUATION
 from assets.workspace import Workspace, remember
 from beyondmimic_data.cluster import Cluster
@@ -44,7 +46,7 @@ class GraphRun:
     """Runs jobs of the graph on one Dagster instance, with one workspace and one cluster."""
 
     def __init__(self, instance: dg.DagsterInstance, workspace: Workspace, cluster: Cluster) -> None:
-        self.instance, self.workspace = instance, workspace
+        self.instance, self.workspace, self.cluster = instance, workspace, cluster
         self._definitions = defs()
         preset = workspace.preset
         self._config = {
@@ -108,7 +110,7 @@ def run_graph(workspace: Workspace, motions: Sequence[Path], cluster: Cluster) -
         cluster: where actors run.
 
     Returns:
-        ``skills``, ``report``, ``video``, ``bundle``, ``minutes``.
+        ``skills``, ``refused`` (files that are no motions), ``report``, ``video``, ``bundle``, ``minutes``.
 
     Raises:
         GateError: no skill may teach.
@@ -118,13 +120,14 @@ def run_graph(workspace: Workspace, motions: Sequence[Path], cluster: Cluster) -
     remember(workspace)
     add_synthesised(workspace)
     add_motions(workspace, motions)
-    with open_instance() as instance, cluster.session():
+    with open_instance() as instance:
         end_interrupted_runs(instance)
         graph = GraphRun(instance, workspace, cluster)
         keys = graph.sync_skills()
         log.info("%d skills: %s", len(keys), ", ".join(keys))
-        with ThreadPoolExecutor(_skills_at_once(workspace, cluster)) as pool:
-            outcomes = dict(zip(keys, pool.map(graph.skill, keys), strict=True))
+        for error in workspace.motions.errors:
+            log.warning("%s", error)
+        outcomes = _run_skills(graph, keys)
         for key, outcome in outcomes.items():
             if outcome.problem:
                 log.warning("%s: %s", key, outcome.problem)
@@ -137,14 +140,27 @@ def run_graph(workspace: Workspace, motions: Sequence[Path], cluster: Cluster) -
         raise BeyondMimicError(str(shared.problem))
     return {
         "skills": [_skill_line(workspace, key, outcomes[key]) for key in keys],
+        "refused": [str(error) for error in workspace.motions.errors],
         **_results(workspace),
         "minutes": (time.monotonic() - started) / 60,
     }
 
 
-def _skills_at_once(workspace: Workspace, cluster: Cluster) -> int:
-    """Return how many skills the cluster has room to train side by side."""
-    return cluster.workers(workspace.preset.training.cpus_per_skill)
+def _run_skills(graph: GraphRun, keys: Sequence[str]) -> dict[str, Outcome]:
+    """Run skills side by side as far as the cluster has CPUs to train them; without work Ray stays off."""
+    workspace, cluster = graph.workspace, graph.cluster
+    with contextlib.ExitStack() as stack:
+        at_once = 1
+        if not all(_complete(workspace, key) for key in keys):
+            stack.enter_context(cluster.session())
+            at_once = cluster.workers(workspace.preset.training.cpus_per_skill)
+        with ThreadPoolExecutor(at_once) as pool:
+            return dict(zip(keys, pool.map(graph.skill, keys), strict=True))
+
+
+def _complete(workspace: Workspace, key: str) -> bool:
+    """Tell whether the store has all that a skill should have."""
+    return all(stage.complete for stage in skill_status(workspace, key))
 
 
 def _problem(result: dg.ExecuteInProcessResult) -> str:

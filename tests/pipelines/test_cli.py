@@ -1,0 +1,135 @@
+"""The command line: help, one JSON document on standard output, one line for what a user can mend."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from beyondmimic_data.config import get_preset
+from beyondmimic_data.errors import ConfigError, MotionError
+from pipelines import cli, verbs
+from pipelines import options as o
+
+VERBS = (
+    ["run"],
+    ["ui"],
+    ["motions", "check"],
+    ["bench"],
+    ["evaluate", "tracking"],
+    ["evaluate", "closed-loop"],
+)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("BEYONDMIMIC_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("BEYONDMIMIC_STATE", str(tmp_path / "state"))
+    return tmp_path
+
+
+def call(words: list[str]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_explains_itself(verb, capsys):
+    assert call([*verb, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--json" in out
+    assert f"beyondmimic {' '.join(verb)}" in out
+
+
+def test_the_overview_lists_every_verb(capsys):
+    assert call(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(" ".join(verb) in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("words", [[], ["rnu"], ["motions"], ["evaluate", "nothing"]])
+def test_what_is_no_verb_ends_with_2_and_the_list(words, capsys):
+    assert call(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "usage" in captured.err
+
+
+def test_run_offers_every_number_of_the_preset_with_its_value(capsys):
+    assert call(["run", "--preset", "test", "--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "--training.num-envs INT" in out
+    assert f"(default: {get_preset('test').training.num_envs})" in out
+
+
+def test_options_change_the_preset_and_nothing_else():
+    import tyro
+
+    words = ["--preset", "test", "--ppo.gamma", "0.5", "--train-minutes", "7", "--rollouts.noise", "none"]
+    preset = o.chosen_preset(tyro.cli(o.run_options("test"), args=words))
+    assert (preset.ppo.gamma, preset.training.minutes, preset.rollouts.noise) == (0.5, 7.0, "none")
+    assert preset.diffusion == get_preset("test").diffusion
+    assert preset.name == "test"
+
+
+def test_an_unknown_preset_is_one_line_and_1(capsys):
+    assert call(["run", "--preset", "fast"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("beyondmimic: ")
+    assert "'fast'" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MotionError("a.csv", "fps", "nothing", "a rate"), ConfigError("skill", "x", "one that exists")],
+)
+def test_an_error_that_a_user_can_mend_is_one_line_and_1(error, home, monkeypatch, capsys):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(verbs, "bench", fail)
+    assert call(["bench", "physics"]) == 1
+    assert capsys.readouterr().err == f"beyondmimic: {error}\n"
+
+
+def test_json_is_one_document_on_standard_output_whoever_prints():
+    """A library, and a child process, that print to standard output must not spoil the document."""
+    code = (
+        "import os, sys\n"
+        "from pipelines import cli, verbs\n"
+        "def noisy(_):\n"
+        "    print('from Python'); os.system('echo from a child')\n"
+        "    return verbs.Result({'value': float('nan'), 'list': (1, 2)}, 'text')\n"
+        "verbs.bench = noisy\n"
+        "cli.main(sys.argv[1:])\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "bench", "physics", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        cwd=Path(cli.__file__).parents[1],
+    )
+    assert json.loads(result.stdout) == {"value": None, "list": [1, 2]}
+    assert "from Python" in result.stderr
+    assert "from a child" in result.stderr
+
+
+def test_a_result_that_is_not_ok_ends_with_1(home, monkeypatch, capsys):
+    monkeypatch.setattr(verbs, "motions_check", lambda _: verbs.Result([], "refused", ok=False))
+    assert call(["motions", "check", "x.csv"]) == 1
+    assert capsys.readouterr().out == "refused\n"
+
+
+def test_evaluating_an_unknown_skill_says_which_there_are(home, capsys):
+    assert call(["evaluate", "tracking", "--skill", "nobody"]) == 1
+    assert "'nobody'" in capsys.readouterr().err
+
+
+def test_evaluating_without_a_diffusion_policy_says_so(home, capsys):
+    assert call(["evaluate", "closed-loop", "--protocol", "joystick"]) == 1
+    assert "run the graph first" in capsys.readouterr().err
