@@ -27,7 +27,7 @@ lint: setup ## ruff, mypy and dg
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/dg check defs
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(VENV)/bin/dg check defs
 
 ui: setup ## the Dagster UI on 127.0.0.1:3000
 	$(VENV)/bin/beyondmimic ui

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
+from beyondmimic_data.files import read_json, write_json
 from storage.artifacts import Artifact, ArtifactStore, Build
 
 ALL = "all"
 """Key of artifacts that all skills share."""
+FAILED = ".failed.json"
+"""Suffix of the note beside an artifact's place that says why it could not be built."""
 Progress = Callable[[str], None]
 """Receives lines about how far the work is."""
 
@@ -15,13 +18,34 @@ def reuse_or_build(
 ) -> Artifact:
     """Return the complete artifact of a recipe, building it with ``make`` if there is none.
 
+    What ``make`` raises is noted beside the artifact's place, so that nothing tries the same again by itself.
+
     Raises:
         StoreError: another process is building it.
     """
     found = store.find(kind, key, recipe)
-    if found is None:
-        with store.build(kind, key, recipe) as build:
+    if found is not None:
+        return found
+    note = store.root / kind / key / f"{recipe}{FAILED}"
+    with store.build(kind, key, recipe) as build:
+        try:
             make(build)
-        found = store.find(kind, key, recipe)
-        assert found is not None, "build() completes the artifact"
+        except Exception as error:
+            write_json(note, {"error": message(error)})
+            raise
+    note.unlink(missing_ok=True)
+    found = store.find(kind, key, recipe)
+    assert found is not None, "build() completes the artifact"
     return found
+
+
+def failure(store: ArtifactStore, kind: str, key: str, recipe: str) -> str | None:
+    """Return why an artifact could not be built when that was last tried, or ``None``."""
+    path = store.root / kind / key / f"{recipe}{FAILED}"
+    return str(read_json(path)["error"]) if path.is_file() else None
+
+
+def message(error: BaseException) -> str:
+    """Return an error's own text: Ray wraps what an actor raised, and adds the actor's stack."""
+    cause = getattr(error, "cause", None) or error
+    return str(cause) or type(cause).__name__

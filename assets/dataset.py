@@ -6,11 +6,14 @@ from typing import Any
 import dagster as dg
 
 from assets import recipes
-from assets.building import ALL, reuse_or_build
+from assets.building import ALL, failure, reuse_or_build
 from assets.motion import find_motion, refusal
+from assets.motion import wanted_recipe as motion_recipe
 from assets.presentation import RECIPE, materialised, plain_failures, table
 from assets.rollouts import find_rollouts, rollouts
+from assets.rollouts import wanted_recipe as rollouts_recipe
 from assets.tracking_policy import find_policy, gate_verdict
+from assets.tracking_policy import wanted_recipe as policy_recipe
 from assets.workspace import Workspace
 from beyondmimic_data import versions
 from beyondmimic_data.errors import GateError
@@ -137,19 +140,26 @@ def not_empty(workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
 
 
 def _rollouts_or_reason(workspace: Workspace, skill: str) -> Artifact | str:
+    store = workspace.store
     clips = find_motion(workspace, skill)
     if clips is None:
-        return "its motion is refused or not imported yet"
+        why = failure(store, "motions", skill, motion_recipe(workspace, skill))
+        return f"its motion is refused: {why}" if why else "its motion is not imported yet"
     reason = refusal(clips)
     if reason is not None:
         return f"its motion is refused: {reason}"
     policy = find_policy(workspace, skill, clips)
     if policy is None:
-        return "it has no policy for its present motion and configuration"
+        why = failure(store, "policies", skill, policy_recipe(workspace, skill, clips))
+        return f"training failed: {why}" if why else "it has no policy for its motion and configuration yet"
     reason = gate_verdict(policy)
     if reason is not None:
         return reason
-    return find_rollouts(workspace, skill, clips, policy) or "its policy is not rolled out yet"
+    found = find_rollouts(workspace, skill, clips, policy)
+    if found is not None:
+        return found
+    why = failure(store, "rollouts", skill, rollouts_recipe(workspace, clips, policy))
+    return f"its rollouts failed: {why}" if why else "its policy is not rolled out yet"
 
 
 def _left_out(found: Survey) -> dg.MetadataValue:

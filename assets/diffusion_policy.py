@@ -23,6 +23,13 @@ def find_diffusion(workspace: Workspace, dataset_artifact: Artifact) -> Artifact
     return fitting[-1] if fitting else None
 
 
+def wanted_recipe(workspace: Workspace, dataset_artifact: Artifact) -> str:
+    """Return the recipe of the diffusion policy that would be trained now."""
+    base = recipes.diffusion_base(dataset_artifact.version, workspace.preset)
+    parent = workspace.store.latest(KIND, ALL)
+    return recipes.warm_started(base, parent.version if parent else None)
+
+
 def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
     """Return the diffusion policy of the present dataset, training it if there is none.
 
@@ -62,8 +69,7 @@ def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
             "figures": figures,
         }
 
-    recipe = recipes.warm_started(base, parent.version if parent else None)
-    return reuse_or_build(workspace.store, KIND, ALL, recipe, make)
+    return reuse_or_build(workspace.store, KIND, ALL, wanted_recipe(workspace, data), make)
 
 
 @dg.asset(

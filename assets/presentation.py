@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.building import message
 from beyondmimic_data.errors import BeyondMimicError
 from storage.artifacts import Artifact
 
@@ -62,9 +63,7 @@ def plain_failures() -> Iterator[None]:
     try:
         yield
     except BeyondMimicError as error:
-        # Ray wraps what an actor raised, and adds the actor's stack to its text.
-        cause = getattr(error, "cause", None) or error
-        raise dg.Failure(description=str(cause), allow_retries=False) from error
+        raise dg.Failure(description=message(error), allow_retries=False) from error
 
 
 def picture(path: Path, *, width: int = 720) -> dg.MetadataValue:

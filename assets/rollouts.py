@@ -22,12 +22,16 @@ from storage.artifacts import Artifact, Build, describe, require_free_space
 KIND = "rollouts"
 
 
+def wanted_recipe(workspace: Workspace, motion_artifact: Artifact, policy: Artifact) -> str:
+    """Return the recipe of a policy's rollouts."""
+    return recipes.rollouts_recipe(content_version(motion_artifact), policy.version, workspace.preset)
+
+
 def find_rollouts(
     workspace: Workspace, skill: str, motion_artifact: Artifact, policy: Artifact
 ) -> Artifact | None:
     """Return the complete rollouts of a policy, if there are any."""
-    recipe = recipes.rollouts_recipe(content_version(motion_artifact), policy.version, workspace.preset)
-    return workspace.store.find(KIND, skill, recipe)
+    return workspace.store.find(KIND, skill, wanted_recipe(workspace, motion_artifact, policy))
 
 
 def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress: Progress) -> Artifact:
@@ -66,8 +70,7 @@ def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress:
             "collected": figures,
         }
 
-    recipe = recipes.rollouts_recipe(content_version(clips), policy.version, workspace.preset)
-    return reuse_or_build(workspace.store, KIND, skill, recipe, make)
+    return reuse_or_build(workspace.store, KIND, skill, wanted_recipe(workspace, clips, policy), make)
 
 
 @dg.asset(

@@ -2,17 +2,12 @@
 
 import dataclasses
 
-from assets.building import ALL
-from assets.closed_loop_report import find_report
-from assets.dataset import KIND as DATASETS
-from assets.dataset import survey
-from assets.deployment_bundle import find_bundle
-from assets.diffusion_policy import find_diffusion
-from assets.motion import content_version, find_motion, refusal, wanted_recipe
-from assets.recipes import bundle_recipe, diffusion_base, policy_base, report_recipe, rollouts_recipe
-from assets.rollouts import find_rollouts, no_rollouts_recipe
-from assets.tracking_policy import find_policy, gate_verdict
+from assets import closed_loop_report, dataset, deployment_bundle, diffusion_policy, motion, rollouts
+from assets import tracking_policy as tracking
+from assets.building import ALL, failure
+from assets.recipes import bundle_recipe, diffusion_base, policy_base, report_recipe
 from assets.workspace import Workspace
+from storage.artifacts import Artifact
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +17,11 @@ class StageStatus:
     asset: str
     """Name of the asset."""
     recipe: str | None
-    """Recipe that is wanted; ``None`` while an earlier stage, which decides it, is missing."""
+    """What Dagster should show as materialised; ``None`` while the stage that decides it is missing."""
     complete: bool
     """The store holds it."""
+    failed: str | None = None
+    """Why it could not be built; nothing but a person tries the same recipe again."""
 
 
 def skill_status(workspace: Workspace, skill: str) -> list[StageStatus]:
@@ -33,56 +30,65 @@ def skill_status(workspace: Workspace, skill: str) -> list[StageStatus]:
     Raises:
         BeyondMimicError: the skill's files or their ``motions.toml`` cannot be read.
     """
-    preset = workspace.preset
-    clips = find_motion(workspace, skill)
-    first = StageStatus("motion", wanted_recipe(workspace, skill), clips is not None)
+    store = workspace.store
+    recipe = motion.wanted_recipe(workspace, skill)
+    clips = motion.find_motion(workspace, skill)
     if clips is None:
-        return [first, _unknown("tracking_policy"), _unknown("rollouts")]
-    if refusal(clips) is not None:
-        return [first]
-    policy = find_policy(workspace, skill, clips)
-    second = StageStatus("tracking_policy", policy_base(content_version(clips), preset), policy is not None)
+        why = failure(store, motion.KIND, skill, recipe)
+        return [StageStatus("motion", recipe, False, why), *_later("tracking_policy", "rollouts")]
+    stages = [StageStatus("motion", recipe, True)]
+    if motion.refusal(clips) is not None:
+        return stages
+    base = policy_base(motion.content_version(clips), workspace.preset)
+    policy = tracking.find_policy(workspace, skill, clips)
     if policy is None:
-        return [first, second, _unknown("rollouts")]
-    if gate_verdict(policy) is not None:
-        return [first, second, StageStatus("rollouts", no_rollouts_recipe(policy), True)]
-    found = find_rollouts(workspace, skill, clips, policy)
-    recipe = rollouts_recipe(content_version(clips), policy.version, preset)
-    return [first, second, StageStatus("rollouts", recipe, found is not None)]
+        why = failure(store, tracking.KIND, skill, tracking.wanted_recipe(workspace, skill, clips))
+        return [*stages, StageStatus("tracking_policy", base, False, why), *_later("rollouts")]
+    stages.append(StageStatus("tracking_policy", base, True))
+    if tracking.gate_verdict(policy) is not None:
+        return [*stages, StageStatus("rollouts", rollouts.no_rollouts_recipe(policy), True)]
+    recipe = rollouts.wanted_recipe(workspace, clips, policy)
+    found = rollouts.find_rollouts(workspace, skill, clips, policy)
+    return [*stages, _status(workspace, "rollouts", rollouts.KIND, skill, recipe, found)]
 
 
 def combined_status(workspace: Workspace) -> list[StageStatus]:
     """Return the stages that all skills share; none while no skill may teach."""
-    found = survey(workspace)
+    found = dataset.survey(workspace)
     if not found.included:
         return []
     recipe = found.recipe(workspace)
-    data = workspace.store.find(DATASETS, ALL, recipe)
-    first = StageStatus("dataset", recipe, data is not None)
-    later = ("diffusion_policy", "closed_loop_report", "deployment_bundle")
+    data = workspace.store.find(dataset.KIND, ALL, recipe)
+    stages = [_status(workspace, "dataset", dataset.KIND, ALL, recipe, data)]
     if data is None:
-        return [first, *(_unknown(name) for name in later)]
-    policy = find_diffusion(workspace, data)
-    second = StageStatus(
-        "diffusion_policy", diffusion_base(data.version, workspace.preset), policy is not None
-    )
+        return [*stages, *_later("diffusion_policy", "closed_loop_report", "deployment_bundle")]
+    base = diffusion_base(data.version, workspace.preset)
+    policy = diffusion_policy.find_diffusion(workspace, data)
     if policy is None:
-        return [first, second, *(_unknown(name) for name in later[1:])]
+        wanted = diffusion_policy.wanted_recipe(workspace, data)
+        why = failure(workspace.store, diffusion_policy.KIND, ALL, wanted)
+        later = _later("closed_loop_report", "deployment_bundle")
+        return [*stages, StageStatus("diffusion_policy", base, False, why), *later]
+    report = closed_loop_report.find_report(workspace, policy)
+    bundle = deployment_bundle.find_bundle(workspace, policy)
+    report_wanted = report_recipe(policy.version, workspace.preset)
+    bundle_wanted = bundle_recipe(policy.version, workspace.preset)
     return [
-        first,
-        second,
-        StageStatus(
-            "closed_loop_report",
-            report_recipe(policy.version, workspace.preset),
-            find_report(workspace, policy) is not None,
-        ),
-        StageStatus(
-            "deployment_bundle",
-            bundle_recipe(policy.version, workspace.preset),
-            find_bundle(workspace, policy) is not None,
-        ),
+        *stages,
+        StageStatus("diffusion_policy", base, True),
+        _status(workspace, "closed_loop_report", closed_loop_report.KIND, ALL, report_wanted, report),
+        _status(workspace, "deployment_bundle", deployment_bundle.KIND, ALL, bundle_wanted, bundle),
     ]
 
 
-def _unknown(asset: str) -> StageStatus:
-    return StageStatus(asset, None, False)
+def _status(
+    workspace: Workspace, asset: str, kind: str, key: str, recipe: str, found: Artifact | None
+) -> StageStatus:
+    """Return the status of an asset whose artifact has the recipe that Dagster shows."""
+    if found is not None:
+        return StageStatus(asset, recipe, True)
+    return StageStatus(asset, recipe, False, failure(workspace.store, kind, key, recipe))
+
+
+def _later(*assets: str) -> list[StageStatus]:
+    return [StageStatus(asset, None, False) for asset in assets]

@@ -28,6 +28,13 @@ def find_policy(workspace: Workspace, skill: str, motion_artifact: Artifact) -> 
     return fitting[-1] if fitting else None
 
 
+def wanted_recipe(workspace: Workspace, skill: str, motion_artifact: Artifact) -> str:
+    """Return the recipe of the policy that would be trained now."""
+    base = recipes.policy_base(content_version(motion_artifact), workspace.preset)
+    parent = _warm_parent(workspace, skill)
+    return recipes.warm_started(base, parent.version if parent else None)
+
+
 def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: Progress) -> Artifact:
     """Return the policy of a skill, training it if there is none for its clips and configuration.
 
@@ -62,8 +69,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
             "gate": {k: evaluation[k] for k in ("passed", "completion", "required", "n")},
         }
 
-    recipe = recipes.warm_started(base, parent.version if parent else None)
-    return reuse_or_build(workspace.store, KIND, skill, recipe, make)
+    return reuse_or_build(workspace.store, KIND, skill, wanted_recipe(workspace, skill, clips), make)
 
 
 def gate_verdict(policy: Artifact) -> str | None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,12 @@ START_ATTEMPTS = 3
 """Ray gives a local cluster 30 s to start, which a machine whose cores are all busy may not keep."""
 
 
+def is_running() -> bool:
+    """Tell whether this process is connected to Ray, without importing it."""
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized()
+
+
 @dataclasses.dataclass(frozen=True)
 class Cluster:
     """How to reach Ray."""
@@ -30,6 +37,8 @@ class Cluster:
     """CPUs of a local cluster; ``None`` takes every core."""
     object_store_mb: int = 512
     """Shared memory of a local cluster; units and policies go through files, so little is needed."""
+    lingers: bool = False
+    """Blocks leave Ray running for the next one; whoever says so calls ``close`` at the end."""
 
     @property
     def cpus(self) -> int:
@@ -50,6 +59,14 @@ class Cluster:
         try:
             yield
         finally:
+            if not self.lingers:
+                ray.shutdown()
+
+    def close(self) -> None:
+        """End a lingering session, if one was needed."""
+        if is_running():
+            import ray
+
             ray.shutdown()
 
     def _connect(self) -> None:

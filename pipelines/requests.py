@@ -1,7 +1,8 @@
 """Which runs are asked for: what is wanted, against what Dagster last saw materialised.
 
-A request carries a token of both. The same token is never asked for twice, so a recipe that failed is left
-alone until a file, the configuration, the code or a person's own run changes something.
+A recipe that failed is left alone, whoever tried it, until a file, the configuration, the code or a person's
+own run changes something. A request carries a token of what was wanted and what was there, and the same
+token is never asked for twice.
 """
 
 from collections.abc import Sequence
@@ -39,16 +40,18 @@ def combined_token(instance: dg.DagsterInstance, workspace: Workspace) -> str | 
 
 def skill_request(instance: dg.DagsterInstance, workspace: Workspace, skill: str) -> dg.RunRequest | None:
     """Return the run that brings a skill up to date, unless it is, or was asked for before."""
-    token = skill_token(instance, workspace, skill)
-    if token is None or asked_before(instance, token):
+    stages = skill_status(workspace, skill)
+    token = _token(instance, stages, skill)
+    if token is None or _failed(stages) or asked_before(instance, token):
         return None
     return dg.RunRequest(job_name=skill_pipeline.name, partition_key=skill, tags={TOKEN_TAG: token})
 
 
 def combined_request(instance: dg.DagsterInstance, workspace: Workspace) -> dg.RunRequest | None:
     """Return the run that brings the shared stages up to date, unless they are, or were asked for before."""
-    token = combined_token(instance, workspace)
-    if token is None or asked_before(instance, token):
+    stages = combined_status(workspace)
+    token = _token(instance, stages, None)
+    if token is None or _failed(stages) or asked_before(instance, token):
         return None
     return dg.RunRequest(job_name=combined_pipeline.name, tags={TOKEN_TAG: token})
 
@@ -64,6 +67,11 @@ def busy(instance: dg.DagsterInstance) -> tuple[set[str], bool]:
     runs = instance.get_runs(dg.RunsFilter(statuses=ACTIVE))
     partitions = [run.tags.get(PARTITION_TAG) for run in runs]
     return {key for key in partitions if key is not None}, None in partitions
+
+
+def _failed(stages: Sequence[StageStatus]) -> bool:
+    """Tell whether the next thing to build was tried with this very recipe, and failed."""
+    return any(stage.failed is not None for stage in stages)
 
 
 def _token(instance: dg.DagsterInstance, stages: Sequence[StageStatus], partition: str | None) -> str | None:

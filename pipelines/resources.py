@@ -1,5 +1,7 @@
 """Resources: the workspace and the Ray cluster, as Dagster configures them."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.workspace import Workspace, open_workspace
-from beyondmimic_data.cluster import Cluster
+from beyondmimic_data.cluster import Cluster, is_running
 
 
 class WorkspaceResource(dg.ConfigurableResource[Workspace]):
@@ -44,6 +46,13 @@ class RayCluster(dg.ConfigurableResource[Cluster]):
     num_cpus: int | None = Field(default=None, description="CPUs of a local cluster; all by default.")
     object_store_mb: int = Field(default=512, description="Shared memory of a local cluster, MiB.")
 
-    def create_resource(self, context: dg.InitResourceContext) -> Cluster:
-        """Describe the cluster; Ray starts only when there is something to build."""
-        return Cluster(self.address, self.num_cpus, self.object_store_mb)
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Cluster]:
+        """Describe the cluster: Ray starts only when there is something to build, once a run."""
+        borrowed = is_running()
+        cluster = Cluster(self.address, self.num_cpus, self.object_store_mb, lingers=True)
+        try:
+            yield cluster
+        finally:
+            if not borrowed:
+                cluster.close()

@@ -59,9 +59,7 @@ class GraphRun:
                         "overrides": differences(get_preset(preset.name), preset),
                     }
                 },
-                "cluster": {
-                    "config": {k: v for k, v in dataclasses.asdict(cluster).items() if v is not None}
-                },
+                "cluster": {"config": _cluster_config(cluster)},
             },
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         }
@@ -144,6 +142,12 @@ def run_graph(workspace: Workspace, motions: Sequence[Path], cluster: Cluster) -
         **_results(workspace),
         "minutes": (time.monotonic() - started) / 60,
     }
+
+
+def _cluster_config(cluster: Cluster) -> dict[str, Any]:
+    """Return a cluster as its resource's configuration."""
+    fields = ("address", "num_cpus", "object_store_mb")
+    return {name: getattr(cluster, name) for name in fields if getattr(cluster, name) is not None}
 
 
 def _run_skills(graph: GraphRun, keys: Sequence[str]) -> dict[str, Outcome]:

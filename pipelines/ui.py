@@ -42,7 +42,7 @@ def running_ui(port: int) -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(
             command,
             cwd=PROJECT,
-            env={**os.environ, "DAGSTER_HOME": str(PROJECT)},
+            env={**os.environ, "VIRTUAL_ENV": sys.prefix},
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
             start_new_session=True,

@@ -5,6 +5,11 @@ import os
 import dagster as dg
 import pytest
 
+from assets.building import reuse_or_build
+from assets.dataset import survey
+from assets.motion import wanted_recipe
+from assets.status import skill_status
+from beyondmimic_data.errors import MotionError
 from pipelines.requests import INTERRUPTED_TAG
 from pipelines.sensors import motion_folder, reconcile
 
@@ -190,7 +195,24 @@ def test_equal_clips_from_other_bytes_train_nothing_again(stage):
     policies = stage.workspace.store.list("policies", "a")
     stage.motion_file("a.csv", "1\n")
     stage.import_motion("a", content="same clips")
-    from assets.status import skill_status
-
     assert [s.complete for s in skill_status(stage.workspace, "a")] == [True, True, True]
     assert stage.workspace.store.list("policies", "a") == policies
+
+
+def test_what_failed_by_any_other_way_is_left_alone_too(stage):
+    """A run of the automation or of a person has no token, but the store notes what failed."""
+    stage.motion_file("a.csv", "1")
+    stage.instance.add_dynamic_partitions("skills", ["a"])
+
+    def fail(build):
+        raise MotionError("a.csv", "joints", 3, "29")
+
+    workspace = stage.workspace
+    with pytest.raises(MotionError):
+        reuse_or_build(workspace.store, "motions", "a", wanted_recipe(workspace, "a"), fail)
+    assert isinstance(tick(reconcile, stage), dg.SkipReason)
+    assert survey(stage.workspace).left_out["a"] == (
+        "its motion is refused: a.csv: joints: found 3, expected 29"
+    )
+    stage.motion_file("a.csv", "2")
+    assert requested(tick(reconcile, stage)) == ["a"]
