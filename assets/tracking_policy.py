@@ -38,7 +38,8 @@ def wanted_recipe(workspace: Workspace, skill: str, motion_artifact: Artifact) -
 def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: Progress) -> Artifact:
     """Return the policy of a skill, training it if there is none for its clips and configuration.
 
-    Training starts from the skill's last policy of the same network, where there is one.
+    Training starts from the skill's last policy of the same network; a skill that has none starts from the
+    best of the other skills' policies, which has learned to keep its balance already.
 
     Raises:
         GateError: no clip of the skill passed its quality check.
@@ -93,7 +94,7 @@ def gate_verdict(policy: Artifact) -> str | None:
     pool="compute",
     description=(
         "A policy that tracks the skill's clips, trained with PPO and held against its gate on seeds that "
-        "training never used. It starts from the skill's last policy where there is one."
+        "training never used. It starts from the skill's last policy, or from the best of the other skills'."
     ),
 )
 def tracking_policy(
@@ -147,6 +148,10 @@ def _network(preset: Preset) -> dict[str, Any]:
 
 
 def _warm_parent(workspace: Workspace, skill: str) -> Artifact | None:
-    wanted = _network(workspace.preset)
-    fitting = [a for a in workspace.store.list(KIND, skill) if a.meta["network"] == wanted]
-    return fitting[-1] if fitting else None
+    """Return the policy to start from: the skill's own last one, else the most complete of the others."""
+    wanted, store = _network(workspace.preset), workspace.store
+    own = [a for a in store.list(KIND, skill) if a.meta["network"] == wanted]
+    if own:
+        return own[-1]
+    others = [a for key in store.keys(KIND) for a in store.list(KIND, key) if a.meta["network"] == wanted]
+    return max(others, key=lambda a: (a.meta["gate"]["completion"], a.created), default=None)

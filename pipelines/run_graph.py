@@ -14,7 +14,7 @@ import dagster as dg
 from assets.building import ALL
 from assets.closed_loop_report import REPORT
 from assets.dataset import survey
-from assets.motion_folder import add_motions, add_synthesised
+from assets.motion_folder import SYNTHESISED, add_motions, add_synthesised
 from assets.partitions import SKILLS
 from assets.status import skill_status
 from assets.tracking_policy import EVALUATION
@@ -66,7 +66,7 @@ class GraphRun:
 
     def sync_skills(self) -> list[str]:
         """Make the partitions equal to the motion folder; returns the skills."""
-        keys = list(self.workspace.motions.skills)
+        keys = _order(self.workspace)
         known = set(self.instance.get_dynamic_partitions(SKILLS))
         self.instance.add_dynamic_partitions(SKILLS, [key for key in keys if key not in known])
         for gone in known - set(keys):
@@ -148,6 +148,13 @@ def _cluster_config(cluster: Cluster) -> dict[str, Any]:
     """Return a cluster as its resource's configuration."""
     fields = ("address", "num_cpus", "object_store_mb")
     return {name: getattr(cluster, name) for name in fields if getattr(cluster, name) is not None}
+
+
+def _order(workspace: Workspace) -> list[str]:
+    """Return the skills, synthesised ones first and in the preset's order: later ones start from them."""
+    first = [f"{SYNTHESISED}__{name}" for name in workspace.preset.synth.skills]
+    rank = {key: i for i, key in enumerate(first)}
+    return sorted(workspace.motions.skills, key=lambda key: (rank.get(key, len(first)), key))
 
 
 def _run_skills(graph: GraphRun, keys: Sequence[str]) -> dict[str, Outcome]:
