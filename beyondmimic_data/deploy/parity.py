@@ -113,7 +113,7 @@ def _compare_calls(
         noisy_states = policy.schedule.add_noise(batch.states, batch.state_noise, state_levels)
         noisy_actions = policy.schedule.add_noise(batch.actions, batch.action_noise, action_levels)
         worst = 0.0
-        for n in (kept, actions.shape[1]):
+        for n in (kept, batch.actions.shape[1]):
             inputs = noisy_states, noisy_actions[:, :n], state_levels, action_levels[:, :n]
             for a, b in zip(policy.denoiser(*inputs), exported.denoiser(*inputs)):
                 worst = max(worst, _difference(a, b))

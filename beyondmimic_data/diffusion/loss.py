@@ -15,15 +15,15 @@ class NoisyBatch:
     states: torch.Tensor
     """(B, T, D') clean, in the space of the diffusion."""
     actions: torch.Tensor
-    """(B, T, J) clean, normalised."""
+    """(B, n, J) clean, normalised, up to the horizon."""
     state_levels: torch.Tensor
     """(B, T) int64."""
     action_levels: torch.Tensor
-    """(B, T) int64."""
+    """(B, n) int64."""
     state_noise: torch.Tensor
     """(B, T, D')."""
     action_noise: torch.Tensor
-    """(B, T, J)."""
+    """(B, n, J)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +36,20 @@ class LossTerms:
     smoothness: torch.Tensor
 
 
+def horizon(config: DiffusionConfig) -> int:
+    """Return how many actions of a window count: past, current and the next ``action_horizon`` ones."""
+    return config.past + 1 + config.action_horizon
+
+
 def draw_noise(
     states: torch.Tensor, actions: torch.Tensor, config: DiffusionConfig, generator: torch.Generator
 ) -> NoisyBatch:
-    """Draw a level in 0..K for each token; past and current states are clean, past actions are not."""
+    """Draw a level in 0..K for each token; past and current states are clean, past actions are not.
+
+    Actions beyond the horizon are left out: they do not count, and no token that counts attends to them.
+    """
     batch, window = states.shape[:2]
+    actions = actions[:, : horizon(config)]
     device = states.device
     levels = torch.randint(
         0, config.denoise_steps + 1, (2, batch, window), generator=generator, device=device
@@ -50,7 +59,7 @@ def draw_noise(
         states,
         actions,
         levels[0],
-        levels[1],
+        levels[1, :, : actions.shape[1]],
         torch.randn(states.shape, generator=generator, device=device),
         torch.randn(actions.shape, generator=generator, device=device),
     )
@@ -60,9 +69,8 @@ def diffusion_loss(policy: DiffusionPolicy, batch: NoisyBatch) -> LossTerms:
     """Return the loss: mean squared error of states, of actions within the horizon, and 0.1 of their
     roughness.
 
-    States that are given clean are left out of the mean, as their prediction is never used. Actions count up
-    to ``action_horizon`` steps from the current one, past ones included; so does the roughness, the squared
-    difference of neighbouring predicted actions.
+    States that are given clean are left out of the mean, as their prediction is never used. The roughness is
+    the squared difference of neighbouring predicted actions.
     """
     return _terms(policy, batch, *_predict(policy, batch))
 
@@ -78,12 +86,12 @@ def _predict(policy: DiffusionPolicy, batch: NoisyBatch) -> tuple[torch.Tensor, 
 def _terms(
     policy: DiffusionPolicy, batch: NoisyBatch, states: torch.Tensor, actions: torch.Tensor
 ) -> LossTerms:
-    config = policy.config
-    first, horizon = config.past + 1, config.past + config.action_horizon
+    first = policy.current + 1
     state = (states - batch.states)[:, first:].square().mean()
-    action = (actions - batch.actions)[:, :horizon].square().mean()
-    smoothness = actions[:, :horizon].diff(dim=1).square().mean()
-    return LossTerms(state + action + config.smoothness_weight * smoothness, state, action, smoothness)
+    action = (actions - batch.actions).square().mean()
+    smoothness = actions.diff(dim=1).square().mean()
+    total = state + action + policy.config.smoothness_weight * smoothness
+    return LossTerms(total, state, action, smoothness)
 
 
 @torch.no_grad()
@@ -115,7 +123,7 @@ def loss_by_level(
         )
         predicted_states, predicted = _predict(policy, batch)
         terms = _terms(policy, batch, predicted_states, predicted)
-        error = policy.decode_actions(predicted) - policy.decode_actions(actions)
+        error = policy.decode_actions(predicted) - policy.decode_actions(batch.actions)
         result[level] = {
             "state": float(terms.state),
             "action": float(terms.action),

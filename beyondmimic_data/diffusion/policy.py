@@ -50,8 +50,8 @@ def require_usable(config: DiffusionConfig) -> None:
     for field in ("past", "future", "action_horizon", "layers", "heads", "denoise_steps", "batch_size"):
         if getattr(config, field) < 1:
             raise ConfigError(f"diffusion.{field}", getattr(config, field), "at least 1")
-    if config.action_horizon > config.future + 1:
-        raise ConfigError("diffusion.action_horizon", config.action_horizon, f"at most {config.future + 1}")
+    if config.action_horizon > config.future:
+        raise ConfigError("diffusion.action_horizon", config.action_horizon, f"at most {config.future}")
     if config.embedding < 8 or config.embedding % 8:
         raise ConfigError("diffusion.embedding", config.embedding, "a positive multiple of 8")
     if config.embedding % config.heads:

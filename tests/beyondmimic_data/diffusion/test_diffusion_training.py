@@ -28,7 +28,7 @@ def test_past_and_current_states_are_clean_and_past_actions_are_not(policy, wind
     states, actions = tokens(policy, windows, 64)
     batch = draw_noise(states, actions, policy.config, torch.Generator().manual_seed(0))
     assert (batch.state_levels[:, :5] == 0).all()
-    for levels in (batch.state_levels[:, 5:], batch.action_levels[:, :5], batch.action_levels[:, 5:]):
+    for levels in (batch.state_levels[:, 5:], batch.action_levels[:, :5], batch.action_levels[:, 5:13]):
         assert levels.min() == 0
         assert levels.max() == 20
     assert (batch.state_levels[:, 5] != batch.state_levels[:, 6]).any()
@@ -38,30 +38,56 @@ def test_past_and_current_states_are_clean_and_past_actions_are_not(policy, wind
 def test_loss_ignores_actions_beyond_the_horizon_and_given_states(policy, windows) -> None:
     states, actions = tokens(policy, windows)
     batch = draw_noise(states, actions, policy.config, torch.Generator().manual_seed(0))
+    # Four past actions, the current one and the next eight.
+    assert batch.actions.shape == (8, 13, 29)
 
     class Fixed(torch.nn.Module):
         position = policy.denoiser.position
 
         def __init__(self) -> None:
             super().__init__()
-            self.states, self.actions = states.clone(), torch.zeros_like(actions)
+            self.states, self.actions = states.clone(), torch.zeros_like(batch.actions)
 
         def forward(self, *_):
             return self.states, self.actions
 
     policy.denoiser = Fixed()
-    batch = dataclasses.replace(batch, actions=torch.zeros_like(actions))
+    batch = dataclasses.replace(batch, actions=torch.zeros_like(batch.actions))
     assert float(diffusion_loss(policy, batch).total) == pytest.approx(0.0, abs=1e-12)
-    policy.denoiser.actions[:, 12:] = 5.0
     policy.denoiser.states[:, :5] = 9.0
     assert float(diffusion_loss(policy, batch).total) == pytest.approx(0.0, abs=1e-12)
-    policy.denoiser.actions[:, 11] = 1.0
+    policy.denoiser.actions[:, 12] = 1.0
     terms = diffusion_loss(policy, batch)
-    # One of twelve actions is off by one; one of eleven differences is one, weighted 0.1.
-    assert float(terms.action) == pytest.approx(1 / 12)
-    assert float(terms.total) == pytest.approx(1 / 12 + 0.1 / 11)
+    # One of thirteen actions is off by one; one of twelve differences is one, weighted 0.1.
+    assert float(terms.action) == pytest.approx(1 / 13)
+    assert float(terms.total) == pytest.approx(1 / 13 + 0.1 / 12)
     policy.denoiser.states[:, 5] += 1.0
     assert float(diffusion_loss(policy, batch).state) == pytest.approx(1 / 16)
+
+
+def test_leaving_out_actions_beyond_the_horizon_changes_no_gradient(policy, windows) -> None:
+    states, actions = tokens(policy, windows)
+    batch = draw_noise(states, actions, policy.config, torch.Generator().manual_seed(0))
+    whole = dataclasses.replace(
+        batch,
+        actions=actions,
+        action_levels=torch.cat([batch.action_levels, torch.full((8, 8), 7)], 1),
+        action_noise=torch.cat([batch.action_noise, torch.ones(8, 8, 29)], 1),
+    )
+    gradients = []
+    for chosen, count in ((batch, 13), (whole, 13)):
+        noisy = [
+            policy.schedule.add_noise(x, n, k)
+            for x, n, k in (
+                (chosen.states, chosen.state_noise, chosen.state_levels),
+                (chosen.actions, chosen.action_noise, chosen.action_levels),
+            )
+        ]
+        out = policy.denoiser(*noisy, chosen.state_levels, chosen.action_levels)
+        loss = out[0].square().mean() + out[1][:, :count].square().mean()
+        gradients.append(torch.autograd.grad(loss, list(policy.denoiser.blocks.parameters())))
+    for a, b in zip(*gradients):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
 
 
 def test_a_few_windows_are_learned_by_heart(windows, contract, tiny_config, tmp_path) -> None:
