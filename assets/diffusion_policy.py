@@ -69,7 +69,8 @@ def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
             "figures": figures,
         }
 
-    return reuse_or_build(workspace.store, KIND, ALL, wanted_recipe(workspace, data), make)
+    recipe = recipes.warm_started(base, parent.version if parent else None)
+    return reuse_or_build(workspace.store, KIND, ALL, recipe, make)
 
 
 @dg.asset(

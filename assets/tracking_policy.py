@@ -31,7 +31,10 @@ def find_policy(workspace: Workspace, skill: str, motion_artifact: Artifact) -> 
 def wanted_recipe(workspace: Workspace, skill: str, motion_artifact: Artifact) -> str:
     """Return the recipe of the policy that would be trained now."""
     base = recipes.policy_base(content_version(motion_artifact), workspace.preset)
-    parent = _warm_parent(workspace, skill)
+    return _recipe(base, _warm_parent(workspace, skill))
+
+
+def _recipe(base: str, parent: Artifact | None) -> str:
     return recipes.warm_started(base, parent.version if parent else None)
 
 
@@ -70,7 +73,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
             "gate": {k: evaluation[k] for k in ("passed", "completion", "required", "n")},
         }
 
-    return reuse_or_build(workspace.store, KIND, skill, wanted_recipe(workspace, skill, clips), make)
+    return reuse_or_build(workspace.store, KIND, skill, _recipe(base, parent), make)
 
 
 def gate_verdict(policy: Artifact) -> str | None:

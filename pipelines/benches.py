@@ -38,7 +38,7 @@ def _windows() -> dict[str, Any]:
 
 
 def _train() -> dict[str, Any]:
-    from beyondmimic_data.bench.train import bench_train
+    from beyondmimic_data.bench.train_bench import bench_train
 
     return bench_train()
 

@@ -1,6 +1,7 @@
 """The Dagster UI with its daemon, on this machine only."""
 
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ log = logging.getLogger("beyondmimic.ui")
 
 HOST = "127.0.0.1"
 START_SECONDS = 180
+PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager
@@ -46,7 +48,7 @@ def running_ui(port: int) -> Iterator[subprocess.Popen[bytes]]:
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
             start_new_session=True,
-            preexec_fn=_listen_to_interrupts,
+            preexec_fn=_follow_parent,
         )
         try:
             _wait_until_ready(process, port)
@@ -59,6 +61,15 @@ def _listen_to_interrupts() -> None:
     """Let SIGINT and SIGTERM raise: a child of a background shell ignores SIGINT, and would never end."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _follow_parent() -> None:
+    """End with the process that started it: a daemon left alone would disturb the next one."""
+    _listen_to_interrupts()
+    with contextlib.suppress(
+        OSError, AttributeError
+    ):  # not Linux: then only a killed parent leaves it behind
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _require_free(port: int) -> None:
