@@ -13,8 +13,10 @@ from pipelines.sensors import motion_folder, reconcile
 @dg.definitions
 def defs() -> dg.Definitions:
     """Return everything that Dagster should know."""
+    loaded = dg.load_assets_from_package_module(assets)
+    stages = [stage for stage in loaded if isinstance(stage, dg.AssetsDefinition)]
     return dg.Definitions(
-        assets=dg.map_asset_specs(with_condition, dg.load_assets_from_package_module(assets)),
+        assets=dg.map_asset_specs(with_condition, stages),
         asset_checks=dg.load_asset_checks_from_package_module(assets),
         jobs=[skill_pipeline, combined_pipeline],
         schedules=[weekly_retraining],

@@ -22,9 +22,6 @@ from beyondmimic_data.tracking import task
 from beyondmimic_data.tracking.policy import TrackingPolicy
 from beyondmimic_data.tracking.world import TrackingWorld
 
-CODE_VERSION = "1"
-"""Raise when collection would give other bytes from the same policy and configuration."""
-
 ROW_COLUMNS: tuple[tuple[str, int], ...] = (
     ("root_pos_w", 3),
     ("root_quat_w", 4),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from rsl_rl.algorithms import PPO
 
-from beyondmimic_data import process
+from beyondmimic_data import process, versions
 from beyondmimic_data.config import PpoConfig, Preset
 from beyondmimic_data.errors import BeyondMimicError
 from beyondmimic_data.files import atomic_path, write_json
@@ -26,8 +26,6 @@ from beyondmimic_data.tracking.vec_env import TrackingVecEnv
 
 log = logging.getLogger(__name__)
 
-CODE_VERSION = "1"
-"""Raise when training would give something else from the same clips and configuration."""
 CHECKPOINT = Path("scratch") / "checkpoint.pt"
 RECORD = "training.json"
 Progress = Callable[[dict[str, float]], None]
@@ -307,7 +305,7 @@ class _Session:
         counters = self.trainer.counters
         record = {
             "ended": self.ended,
-            "code_version": CODE_VERSION,
+            "code_version": versions.TRACKING,
             "warm_start": str(warm_start.name) if warm_start else None,
             **dataclasses.asdict(counters),
             "steps_per_s": counters.steps / counters.seconds if counters.seconds else 0.0,
