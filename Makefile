@@ -18,7 +18,7 @@ $(VENV)/.ready: pyproject.toml requirements/mujoco.txt scripts/setup.sh
 	@PYTHON="$(PYTHON)" bash scripts/setup.sh $(VENV)
 
 demo: setup ## the whole graph at preset quick, on synthesised motions and MOTIONS
-	$(VENV)/bin/beyondmimic run --preset quick $(if $(MOTIONS),--motions $(MOTIONS)) $(if $(TRAIN_MINUTES),--train-minutes $(TRAIN_MINUTES))
+	$(VENV)/bin/beyondmimic run --preset quick $(if $(MOTIONS),--motions "$(MOTIONS)") $(if $(TRAIN_MINUTES),--train-minutes $(TRAIN_MINUTES))
 
 test: setup ## every test
 	$(PY) -m pytest
