@@ -69,6 +69,11 @@ def closed_loop_report(
     return materialised(report, _shown(report))
 
 
+def _without_pictures(markdown: str) -> str:
+    """Leave out pictures by path, which a browser cannot load; they are shown beside the report."""
+    return "\n".join(line for line in markdown.splitlines() if not line.startswith("!["))
+
+
 def _shown(report: Artifact) -> dict[str, Any]:
     figures = read_json(report.path / FIGURES)
     columns = (
@@ -89,6 +94,6 @@ def _shown(report: Artifact) -> dict[str, Any]:
     return {
         "protocols": table(rows),
         "video": dg.MetadataValue.path(str(report.path / video)) if video else figures["video_skipped"],
-        "report": dg.MetadataValue.md((report.path / REPORT).read_text()),
+        "report": dg.MetadataValue.md(_without_pictures((report.path / REPORT).read_text())),
         **{name: shown for name, shown in pictures.items() if (report.path / f"{name}.png").is_file()},
     }
