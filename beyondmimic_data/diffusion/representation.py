@@ -160,6 +160,19 @@ class Representation(torch.nn.Module):
         velocity = _turn(frames.body_lin_vel_w - frames.root_lin_vel_w[:, :, None], -own_yaw)
         return torch.cat([position.flatten(2), velocity.flatten(2), *root], -1)
 
+    def rebase(self, features: torch.Tensor, old: CharacterFrame, new: CharacterFrame) -> torch.Tensor:
+        """Return features (B, T, D) given relative to one character frame relative to another."""
+        turn = (old.yaw - new.yaw)[:, None]
+        rotation = rotations.from_rotation_vector(features[..., self.slices["root_rot"]])
+        moved = {
+            "root_pos": new.to_local(old.to_world(features[..., self.slices["root_pos"]])),
+            "root_rot": rotations.to_rotation_vector(rotations.multiply(rotations.from_yaw(turn), rotation)),
+            "root_lin_vel": _turn(features[..., self.slices["root_lin_vel"]], turn),
+            "root_ang_vel": _turn(features[..., self.slices["root_ang_vel"]], turn),
+        }
+        first = self.slices[ROOT_FIELDS[0]].start
+        return torch.cat([features[..., :first], *(moved[name] for name in ROOT_FIELDS)], -1)
+
     def mirror_states(self, states: torch.Tensor) -> torch.Tensor:
         """Reflect features (..., D) left to right."""
         return states[..., self.state_permutation] * self.state_sign

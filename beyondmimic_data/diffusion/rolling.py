@@ -8,14 +8,16 @@ levels (k = t + 1), with the current step c:
 * first call of a run: states K -> 0; actions from K to 0 at the current step, 1 at the next, 2, ...
 * later calls: states from 15 (the fresh one: K, held there) to 0 (10); actions as above.
 
-The kept tokens are relative to the last step's character frame; at these levels the noise is far larger than
-the shift, so they are used as they are.
+The kept tokens are relative to the last step's character frame, which the emphasis of base position makes
+heard through the noise. So the signal in them is moved to the new frame, by what that move does to the last
+plan.
 """
 
 import torch
 
 from beyondmimic_data.diffusion.frames import Frames
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
+from beyondmimic_data.diffusion.representation import CharacterFrame, character_frame
 from beyondmimic_data.diffusion.sampler import (
     Guidance,
     Keyframes,
@@ -109,11 +111,14 @@ class _Keeper:
             reached = levels[1:] == wanted
             kept[:, 1:][:, reached] = now[:, 1:][:, reached]
 
-    def shifted(self, noise: Noise) -> Window:
-        """Return the next call's start: shifted by one step, with fresh noise at the end."""
+    def shifted(self, policy: DiffusionPolicy, last: Plan, frame: CharacterFrame, noise: Noise) -> Window:
+        """Return the next call's start: moved to a new frame, shifted by one step, fresh noise at the end."""
         batch, _, state_dim = self.states.shape
+        moved = policy.representation.rebase(last.features, last.frame, frame)
+        signal = policy.schedule.alpha_bar[self.state_levels.to(policy.device)].sqrt()[:, None]
+        change = policy.encode_states(moved) - policy.encode_states(last.features)
         return Window(
-            torch.cat([self.states[:, 1:], noise((batch, 1, state_dim))], 1),
+            torch.cat([self.states[:, 1:] + signal * change[:, 1:], noise((batch, 1, state_dim))], 1),
             torch.cat([self.actions[:, 1:], noise((batch, 1, self.actions.shape[-1]))], 1),
         )
 
@@ -128,7 +133,7 @@ class RollingSampler:
         later = rolling_table(config.window, policy.current, config.denoise_steps)
         first = first_table(config.window, policy.current, config.denoise_steps)
         self.first, self.later = trim(first, later, policy.current), trim(later, later, policy.current)
-        self._kept: _Keeper | None = None
+        self._kept: tuple[_Keeper, Plan] | None = None
 
     def reset(self) -> None:
         """Forget the last plan; the next one starts from noise."""
@@ -146,8 +151,10 @@ class RollingSampler:
                 actions=self.noise((batch, length, policy.num_joints)),
             )
         else:
-            table, window = self.later, self._kept.shifted(self.noise)
+            keeper, last = self._kept
+            frame = character_frame(history, policy.current)
+            table, window = self.later, keeper.shifted(policy, last, frame, self.noise)
         keeper = _Keeper(self.later, window)
         plan = denoise(policy, window, table, history, self.noise, guidance, keyframes, keeper)
-        self._kept = keeper
+        self._kept = keeper, plan
         return plan

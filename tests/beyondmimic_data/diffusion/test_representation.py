@@ -79,6 +79,15 @@ def test_features_do_not_see_where_in_the_world_the_robot_is(name, rows, windows
     )
 
 
+@pytest.mark.parametrize("name", ["body_pos", "joint_rot"])
+def test_features_move_from_one_character_frame_to_another(name, rows, windows) -> None:
+    frames = frames_from_rows(rows, windows.columns)
+    representation = Representation(name, g1.JOINT_NAMES, g1.BODY_NAMES)
+    old, new = character_frame(frames, CURRENT), character_frame(frames, CURRENT + 9)
+    moved = representation.rebase(representation.encode(frames, CURRENT), old, new)
+    torch.testing.assert_close(moved, representation.encode(frames, CURRENT + 9), atol=2e-5, rtol=0)
+
+
 def test_root_is_at_the_origin_at_the_current_step_and_keeps_its_height(rows, windows) -> None:
     frames = frames_from_rows(rows, windows.columns)
     representation = Representation("body_pos", g1.JOINT_NAMES, g1.BODY_NAMES)

@@ -1,10 +1,9 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 
 from beyondmimic_data.diffusion.frames import frames_from_rows
+from beyondmimic_data.diffusion.representation import CharacterFrame
 from beyondmimic_data.diffusion.rolling import RollingSampler, first_table, rolling_table, trim
 from beyondmimic_data.diffusion.sampler import (
     FullSampler,
@@ -237,7 +236,8 @@ def test_rolling_picks_tokens_up_at_the_level_they_were_kept_at(gaussian_policy,
     for _ in range(3):
         sampler.plan(batch)
         assert sampler._kept is not None
-        start = dataclasses.replace(sampler._kept.shifted(source(5)))
+        keeper, last = sampler._kept
+        start = keeper.shifted(gaussian_policy, last, last.frame, source(5))
         for tokens, levels in ((start.states, table.states[0]), (start.actions, table.actions[0])):
             expected = torch.tensor(spread_of_ddpm(gaussian_policy))[levels]
             spread = tokens[:, CURRENT + 1 :].std((0, 2))
@@ -272,6 +272,24 @@ def test_what_trimming_leaves_out_does_not_reach_the_robot(policy, history) -> N
         a, b = trimmed.plan(history), whole.plan(history)
         torch.testing.assert_close(a.actions[:, CURRENT], b.actions[:, CURRENT], atol=1e-5, rtol=1e-5)
         assert a.calls <= b.calls
+
+
+def test_kept_tokens_move_with_the_character_frame(gaussian_policy, history) -> None:
+    """A step of 0.3 m ahead takes 0.3 m of signal from the kept base positions, at their level's share."""
+    sampler = RollingSampler(gaussian_policy, source())
+    plan = sampler.plan(history)
+    assert sampler._kept is not None
+    keeper, last = sampler._kept
+    heading = torch.stack([torch.cos(last.frame.yaw), torch.sin(last.frame.yaw)], -1)
+    ahead = CharacterFrame(last.frame.xy + 0.3 * heading, last.frame.yaw)
+    still = keeper.shifted(gaussian_policy, plan, last.frame, source(5))
+    moved = keeper.shifted(gaussian_policy, plan, ahead, source(5))
+    difference = (moved.states - still.states)[:, :-1]
+    x = gaussian_policy.representation.slices["root_pos"].start
+    share = gaussian_policy.schedule.alpha_bar[sampler.later.states[0][:-1]].sqrt()
+    torch.testing.assert_close(difference[..., x], (-0.3 / RANGE * share).expand(3, -1), atol=1e-5, rtol=0)
+    others = [i for i in range(70) if i != x]
+    assert difference[..., others].abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("steps", [5, 10, 20, 50])
