@@ -46,12 +46,36 @@ def survey(workspace: Workspace) -> Survey:
     included: dict[str, Artifact] = {}
     left_out: dict[str, str] = {}
     for skill in workspace.motions.skills:
-        found = _rollouts_or_reason(workspace, skill)
+        found = rollouts_or_reason(workspace, skill)
         if isinstance(found, str):
             left_out[skill] = found
         else:
             included[skill] = found
     return Survey(included, left_out)
+
+
+def rollouts_or_reason(workspace: Workspace, skill: str) -> Artifact | str:
+    """Return the rollouts of a skill that may teach, or why it may not."""
+    store = workspace.store
+    clips = find_motion(workspace, skill)
+    if clips is None:
+        why = failure(store, "motions", skill, motion_recipe(workspace, skill))
+        return f"its motion is refused: {why}" if why else "its motion is not imported yet"
+    reason = refusal(clips)
+    if reason is not None:
+        return f"its motion is refused: {reason}"
+    policy = find_policy(workspace, skill, clips)
+    if policy is None:
+        why = failure(store, "policies", skill, policy_recipe(workspace, skill, clips))
+        return f"training failed: {why}" if why else "it has no policy for its motion and configuration yet"
+    reason = gate_verdict(policy)
+    if reason is not None:
+        return reason
+    found = find_rollouts(workspace, skill, clips, policy)
+    if found is not None:
+        return found
+    why = failure(store, "rollouts", skill, rollouts_recipe(workspace, clips, policy))
+    return f"its rollouts failed: {why}" if why else "its policy is not rolled out yet"
 
 
 def find_dataset(workspace: Workspace) -> Artifact | None:
@@ -137,29 +161,6 @@ def not_empty(workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
         description=", ".join(found.included) if found.included else f"empty: {found.reasons()}",
         metadata={"skills": len(found.included), "left_out": len(found.left_out)},
     )
-
-
-def _rollouts_or_reason(workspace: Workspace, skill: str) -> Artifact | str:
-    store = workspace.store
-    clips = find_motion(workspace, skill)
-    if clips is None:
-        why = failure(store, "motions", skill, motion_recipe(workspace, skill))
-        return f"its motion is refused: {why}" if why else "its motion is not imported yet"
-    reason = refusal(clips)
-    if reason is not None:
-        return f"its motion is refused: {reason}"
-    policy = find_policy(workspace, skill, clips)
-    if policy is None:
-        why = failure(store, "policies", skill, policy_recipe(workspace, skill, clips))
-        return f"training failed: {why}" if why else "it has no policy for its motion and configuration yet"
-    reason = gate_verdict(policy)
-    if reason is not None:
-        return reason
-    found = find_rollouts(workspace, skill, clips, policy)
-    if found is not None:
-        return found
-    why = failure(store, "rollouts", skill, rollouts_recipe(workspace, clips, policy))
-    return f"its rollouts failed: {why}" if why else "its policy is not rolled out yet"
 
 
 def _left_out(found: Survey) -> dg.MetadataValue:

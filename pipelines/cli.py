@@ -22,6 +22,7 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 from beyondmimic_data.errors import BeyondMimicError
 
 INTERRUPTED = 130
+"""Exit code of a verb that was interrupted from the keyboard."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from assets.building import ALL
 from assets.closed_loop_report import REPORT
-from assets.dataset import survey
+from assets.dataset import rollouts_or_reason, survey
 from assets.motion_folder import SYNTHESISED, add_motions, add_synthesised
 from assets.partitions import SKILLS
 from assets.status import skill_status
@@ -24,6 +26,7 @@ from beyondmimic_data.config import get_preset
 from beyondmimic_data.errors import BeyondMimicError, GateError
 from beyondmimic_data.files import read_json
 from beyondmimic_data.overrides import differences
+from pipelines.cli import INTERRUPTED
 from pipelines.definitions import defs
 from pipelines.home import DRIVER_TAG, driver, end_interrupted_runs, open_instance
 from pipelines.jobs import combined_pipeline, skill_pipeline
@@ -126,11 +129,8 @@ def run_graph(workspace: Workspace, motions: Sequence[Path], cluster: Cluster) -
         for error in workspace.motions.errors:
             log.warning("%s", error)
         outcomes = _run_skills(graph, keys)
-        for key, outcome in outcomes.items():
-            if outcome.problem:
-                log.warning("%s: %s", key, outcome.problem)
         log.info("skills done after %.1f minutes; now what they share", (time.monotonic() - started) / 60)
-        shared = graph.combined()
+        shared = _run_combined(graph)
     found = survey(workspace)
     if not found.included:
         raise GateError(f"no skill may teach, so that nothing was trained on them: {found.reasons()}")
@@ -165,8 +165,36 @@ def _run_skills(graph: GraphRun, keys: Sequence[str]) -> dict[str, Outcome]:
         if not all(_complete(workspace, key) for key in keys):
             stack.enter_context(cluster.session())
             at_once = cluster.workers(workspace.preset.training.cpus_per_skill)
-        with ThreadPoolExecutor(at_once) as pool:
-            return dict(zip(keys, pool.map(graph.skill, keys), strict=True))
+        pool = ThreadPoolExecutor(at_once)
+        try:
+            return dict(zip(keys, pool.map(lambda key: _run_skill(graph, key), keys), strict=True))
+        except KeyboardInterrupt:
+            # Threads that wait for actors cannot be interrupted. What they build is locked until the process
+            # ends and goes on from its checkpoint in the next run; Ray's processes end with this one.
+            log.warning("interrupted; run again to go on from here")
+            logging.shutdown()
+            os._exit(INTERRUPTED)
+        finally:
+            pool.shutdown()
+
+
+def _run_skill(graph: GraphRun, key: str) -> Outcome:
+    """Run one skill and say what came of it."""
+    outcome = graph.skill(key)
+    found = rollouts_or_reason(graph.workspace, key)
+    if isinstance(found, str):
+        log.warning("%s is left out: %s", key, outcome.problem or found)
+    else:
+        log.info("%s teaches: %.2f hours of rollouts", key, found.meta["hours"])
+    return outcome
+
+
+def _run_combined(graph: GraphRun) -> Outcome:
+    """Run what all skills share."""
+    try:
+        return graph.combined()
+    except DagsterExecutionInterruptedError as error:
+        raise KeyboardInterrupt from error
 
 
 def _complete(workspace: Workspace, key: str) -> bool:
