@@ -27,7 +27,8 @@ lint: setup ## ruff, mypy and dg
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(VENV)/bin/dg check defs
+	mkdir -p .dagster
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" BEYONDMIMIC_STATE="$(CURDIR)/.dagster" $(VENV)/bin/dg check defs
 
 ui: setup ## the Dagster UI on 127.0.0.1:3000
 	$(VENV)/bin/beyondmimic ui

@@ -33,8 +33,8 @@ def bench_collect(sink: UnitSink) -> dict[str, float]:
         sink: where units are written.
 
     Returns:
-        ``bare_steps_per_s`` and ``steps_per_s`` (simulated control steps), their ``ratio``, and ``kept_share``,
-        the part of simulated steps that was kept; medians of the rounds.
+        ``bare_steps_per_s`` and ``steps_per_s`` (simulated control steps), their ``ratio``, and
+        ``kept_share``, the part of simulated steps that was kept; medians of the rounds.
     """
     process.prepare(1)
     preset = quick()
