@@ -15,7 +15,7 @@ from beyondmimic_data.deploy import player
 from beyondmimic_data.deploy.onnx_export import contract_document, export_denoiser
 from beyondmimic_data.deploy.parity import check_parity, require_parity
 from beyondmimic_data.deploy.tensorrt import build_engines
-from beyondmimic_data.diffusion.normaliser import CONSTANT, MinMaxNormaliser
+from beyondmimic_data.diffusion.normaliser import CONSTANT, RangeNormaliser
 from beyondmimic_data.diffusion.policy import WEIGHTS, DiffusionPolicy
 from beyondmimic_data.diffusion.windows import RecordedWindows
 from beyondmimic_data.files import write_bytes, write_json
@@ -92,7 +92,7 @@ def build_bundle(
     }
 
 
-def _ranges(normaliser: MinMaxNormaliser) -> dict[str, Any]:
+def _ranges(normaliser: RangeNormaliser) -> dict[str, Any]:
     return {
         "low": normaliser.low.double().tolist(),
         "high": normaliser.high.double().tolist(),

@@ -14,7 +14,7 @@ from beyondmimic_data.diffusion.contract import Contract
 from beyondmimic_data.diffusion.emphasis import EmphasisProjection
 from beyondmimic_data.diffusion.frames import ACTION_FIELD, Frames, frames_from_rows
 from beyondmimic_data.diffusion.model import Denoiser
-from beyondmimic_data.diffusion.normaliser import MinMaxNormaliser
+from beyondmimic_data.diffusion.normaliser import RangeNormaliser
 from beyondmimic_data.diffusion.representation import (
     EMPHASISED,
     CharacterFrame,
@@ -83,8 +83,8 @@ class DiffusionPolicy(torch.nn.Module):
             config.emphasis,
             config.seed,
         )
-        self.state_normaliser = MinMaxNormaliser(self.representation.dim)
-        self.action_normaliser = MinMaxNormaliser(self.num_joints)
+        self.state_normaliser = RangeNormaliser(self.representation.dim)
+        self.action_normaliser = RangeNormaliser(self.num_joints)
         self.schedule = CosineSchedule(config.denoise_steps)
         self.denoiser = Denoiser(
             state_dim=self.emphasis.dim_out,

@@ -14,6 +14,7 @@ from beyondmimic_data.diffusion.checkpoint import TrainingState
 from beyondmimic_data.diffusion.contract import Contract
 from beyondmimic_data.diffusion.frames import require_columns
 from beyondmimic_data.diffusion.loss import diffusion_loss, draw_noise, loss_by_level
+from beyondmimic_data.diffusion.normaliser import central_range
 from beyondmimic_data.diffusion.optimisation import MovingAverage, learning_rate, make_optimiser
 from beyondmimic_data.diffusion.pictures import plot_training
 from beyondmimic_data.diffusion.policy import ARCHITECTURE_FIELDS, DiffusionPolicy
@@ -29,9 +30,8 @@ Progress = Callable[[dict[str, float]], None]
 
 FIT_FRACTION = 0.1
 """Share of the windows that the normaliser is fitted on (METHOD 2.5)."""
-FIT_BOUNDS = (1024, 8192)
+FIT_BOUNDS = (512, 2048)
 """Fewest and most windows that the normaliser is fitted on."""
-FIT_BATCH = 256
 RECORDED_WINDOWS = 256
 """Windows kept beside the policy."""
 VALIDATION_WINDOWS = 256
@@ -106,7 +106,7 @@ def _initial_state(
         if note["used"]:
             normaliser.include(low, high)
         else:
-            normaliser.fit(torch.stack([low, high]))
+            normaliser.fit(low, high)
     policy.to(device)
     return TrainingState(
         policy=policy,
@@ -126,17 +126,12 @@ def _data_range(
     With the images, normalising commutes with the reflection, whether or not training mirrors.
     """
     wanted = int(np.clip(FIT_FRACTION * windows.num_windows(TRAIN), *FIT_BOUNDS))
-    bounds: list[list[torch.Tensor]] = [[], []]
-    for _ in range(0, wanted, FIT_BATCH):
-        features, actions = _draw(policy, windows, TRAIN, FIT_BATCH, rng)
-        mirrored = (
-            policy.representation.mirror_states(features),
-            policy.representation.mirror_actions(actions),
-        )
-        for found, plain, image in zip(bounds, (features, actions), mirrored):
-            both = torch.cat([plain, image]).flatten(0, 1)
-            found += [both.amin(0), both.amax(0)]
-    return [(torch.stack(found).amin(0), torch.stack(found).amax(0)) for found in bounds]
+    features, actions = _draw(policy, windows, TRAIN, wanted, rng)
+    mirror = policy.representation
+    return [
+        central_range(torch.cat([features, mirror.mirror_states(features)])),
+        central_range(torch.cat([actions, mirror.mirror_actions(actions)])),
+    ]
 
 
 def _warm_start(policy: DiffusionPolicy, folder: Path | None) -> dict[str, Any]:

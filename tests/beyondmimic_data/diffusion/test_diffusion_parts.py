@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from beyondmimic_data.diffusion.emphasis import EmphasisProjection
-from beyondmimic_data.diffusion.normaliser import MinMaxNormaliser
+from beyondmimic_data.diffusion.normaliser import RangeNormaliser, central_range
 from beyondmimic_data.diffusion.optimisation import MovingAverage, learning_rate, make_optimiser
 from beyondmimic_data.diffusion.representation import Representation
 from beyondmimic_data.diffusion.schedule import CosineSchedule
@@ -23,18 +23,26 @@ def projection(c: float = 4.0) -> tuple[Representation, EmphasisProjection]:
 
 def test_normaliser_round_trip_and_range() -> None:
     samples = torch.rand(100, 3) * torch.tensor([1.0, 100.0, 0.01]) + torch.tensor([0.0, 5.0, -3.0])
-    normaliser = MinMaxNormaliser(3)
-    normaliser.fit(samples)
+    normaliser = RangeNormaliser(3)
+    normaliser.fit(*central_range(samples))
     normalised = normaliser.normalise(samples)
     torch.testing.assert_close(normalised.amin(0), -torch.ones(3), atol=1e-3, rtol=0)
     torch.testing.assert_close(normalised.amax(0), torch.ones(3), atol=1e-3, rtol=0)
     torch.testing.assert_close(normaliser.denormalise(normalised), samples)
 
 
+def test_a_few_wild_samples_do_not_take_the_resolution_of_all_others() -> None:
+    samples = torch.linspace(-1, 1, 10_000)[:, None].clone()
+    samples[[3, 5000, 9000], 0] = torch.tensor([300.0, -80.0, 50.0])
+    low, high = central_range(samples)
+    assert float(low) == pytest.approx(-1.0, abs=0.01)
+    assert float(high) == pytest.approx(1.0, abs=0.01)
+
+
 def test_a_constant_dimension_becomes_zero_and_comes_back() -> None:
     samples = torch.full((10, 1), 0.7)
-    normaliser = MinMaxNormaliser(1)
-    normaliser.fit(samples)
+    normaliser = RangeNormaliser(1)
+    normaliser.fit(*central_range(samples))
     assert normaliser.normalise(samples).abs().max() == 0
     torch.testing.assert_close(normaliser.denormalise(torch.zeros(1)), torch.tensor([0.7]))
     assert torch.isfinite(normaliser.normalise(torch.tensor([0.9]))).all()

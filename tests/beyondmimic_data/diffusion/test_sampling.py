@@ -60,7 +60,7 @@ def spread_of_ddpm(policy) -> list[float]:
 def gaussian_policy(make_policy):
     """A policy without projection whose world is one Gaussian; features are normalised by RANGE."""
     policy = make_policy(emphasis=0.0, representation="joint_rot")
-    policy.state_normaliser.fit(torch.stack([-RANGE * torch.ones(70), RANGE * torch.ones(70)]))
+    policy.state_normaliser.fit(-RANGE * torch.ones(70), RANGE * torch.ones(70))
     policy.denoiser = GaussianDenoiser(policy, mean=0.1, std=SPREAD)
     return policy
 
