@@ -103,7 +103,7 @@ def _installed(package: str) -> str | None:
 
 
 def _training(config: TrainingConfig) -> Mapping[str, Any]:
-    return _without(config, "cpus_per_skill", "gpus_per_skill", "checkpoint_minutes")
+    return _without(config, "cpus_per_skill", "gpus_per_skill", "checkpoint_minutes", "shipped_start")
 
 
 def _without(config: Any, *names: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from assets.building import Progress, reuse_or_build
 from assets.motion import accepted_clips, build_motion, content_version
 from assets.partitions import skills
 from assets.presentation import RECIPE, materialised, plain_failures, progress_of, table
-from assets.tracking_policy import EVALUATION, build_policy, gate_verdict, tracking_policy
+from assets.tracking_policy import build_policy, gate_verdict, tracking_policy
 from assets.unit_sink import UnitStore
 from assets.workspace import Workspace
 from beyondmimic_data import versions
@@ -17,6 +17,7 @@ from beyondmimic_data.cluster import Cluster
 from beyondmimic_data.config import Preset
 from beyondmimic_data.errors import GateError
 from beyondmimic_data.files import read_json
+from beyondmimic_data.tracking.policy_files import EVALUATION
 from storage.artifacts import Artifact, Build, describe, require_free_space
 
 KIND = "rollouts"

@@ -10,15 +10,13 @@ from assets.building import Progress, reuse_or_build
 from assets.motion import accepted_clips, build_motion, content_version, find_motion, motion
 from assets.partitions import skills
 from assets.presentation import materialised, picture, plain_failures, progress_of, table
+from assets.warm_start import KIND, Start, find_start, network
 from assets.workspace import Workspace
 from beyondmimic_data import versions
 from beyondmimic_data.cluster import Cluster
-from beyondmimic_data.config import Preset
 from beyondmimic_data.files import read_json
+from beyondmimic_data.tracking.policy_files import EVALUATION
 from storage.artifacts import Artifact, Build, describe
-
-KIND = "policies"
-EVALUATION = "evaluation.json"
 
 
 def find_policy(workspace: Workspace, skill: str, motion_artifact: Artifact) -> Artifact | None:
@@ -31,18 +29,15 @@ def find_policy(workspace: Workspace, skill: str, motion_artifact: Artifact) -> 
 def wanted_recipe(workspace: Workspace, skill: str, motion_artifact: Artifact) -> str:
     """Return the recipe of the policy that would be trained now."""
     base = recipes.policy_base(content_version(motion_artifact), workspace.preset)
-    return _recipe(base, _warm_parent(workspace, skill))
+    return _recipe(base, find_start(workspace, skill))
 
 
-def _recipe(base: str, parent: Artifact | None) -> str:
-    return recipes.warm_started(base, parent.version if parent else None)
+def _recipe(base: str, start: Start | None) -> str:
+    return recipes.warm_started(base, start.version if start else None)
 
 
 def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: Progress) -> Artifact:
     """Return the policy of a skill, training it if there is none for its clips and configuration.
-
-    Training starts from the skill's last policy of the same network; a skill that has none starts from the
-    best of the other skills' policies, which has learned to keep its balance already.
 
     Raises:
         GateError: no clip of the skill passed its quality check.
@@ -53,27 +48,27 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
     if found is not None:
         return found
     preset, paths = workspace.preset, accepted_clips(clips)
-    parent = _warm_parent(workspace, skill)
+    start = find_start(workspace, skill)
     base = recipes.policy_base(content_version(clips), preset)
 
     def make(build: Build) -> None:
         from beyondmimic_data.tracking.workers import train_skill
 
-        start = parent.path if parent else None
         with cluster.session():
             cpus = cluster.fit(preset.training.cpus_per_skill)
             training = dataclasses.replace(preset.training, cpus_per_skill=cpus)
             fitting = dataclasses.replace(preset, training=training)
-            evaluation = train_skill(skill, paths, fitting, build.path, warm_start=start, progress=progress)
+            parent = start.path if start else None
+            evaluation = train_skill(skill, paths, fitting, build.path, warm_start=parent, progress=progress)
         build.meta |= {
             "parents": [describe(clips)],
             "base": base,
-            "warm_start": describe(parent) if parent else None,
-            "network": _network(preset),
+            "warm_start": start.lineage if start else None,
+            "network": network(preset),
             "gate": {k: evaluation[k] for k in ("passed", "completion", "required", "n")},
         }
 
-    return reuse_or_build(workspace.store, KIND, skill, _recipe(base, parent), make)
+    return reuse_or_build(workspace.store, KIND, skill, _recipe(base, start), make)
 
 
 def gate_verdict(policy: Artifact) -> str | None:
@@ -97,7 +92,8 @@ def gate_verdict(policy: Artifact) -> str | None:
     pool="compute",
     description=(
         "A policy that tracks the skill's clips, trained with PPO and held against its gate on seeds that "
-        "training never used. It starts from the skill's last policy, or from the best of the other skills'."
+        "training never used. It starts from the skill's last policy, from one that ships with the project, "
+        "or from the best of the other skills'."
     ),
 )
 def tracking_policy(
@@ -143,18 +139,3 @@ def _shown(policy: Artifact) -> dict[str, Any]:
         "warm_start": dg.MetadataValue.json(policy.meta["warm_start"]),
         "onnx": dg.MetadataValue.path(str(policy.path / "policy.onnx")),
     }
-
-
-def _network(preset: Preset) -> dict[str, Any]:
-    """What has to be equal for one policy's weights to fit into another."""
-    return {"hidden_dims": list(preset.ppo.hidden_dims), "state_estimation": preset.task.state_estimation}
-
-
-def _warm_parent(workspace: Workspace, skill: str) -> Artifact | None:
-    """Return the policy to start from: the skill's own last one, else the most complete of the others."""
-    wanted, store = _network(workspace.preset), workspace.store
-    own = [a for a in store.list(KIND, skill) if a.meta["network"] == wanted]
-    if own:
-        return own[-1]
-    others = [a for key in store.keys(KIND) for a in store.list(KIND, key) if a.meta["network"] == wanted]
-    return max(others, key=lambda a: (a.meta["gate"]["completion"], a.created), default=None)

@@ -186,6 +186,8 @@ class TrainingConfig:
     check_seeds: int = 64
     push: bool = True
     """Push the robot during training."""
+    shipped_start: bool = True
+    """Let a skill without a policy of its own start from one that ships with the project."""
     stop_completion: float = 0.97
     """Completion on the check seeds that ends training early."""
     checkpoint_minutes: float = 2.0
@@ -380,7 +382,9 @@ def test() -> Preset:
         base,
         name="test",
         synth=SynthConfig(skills=("stand", "squat"), seconds=2.0),
-        training=TrainingConfig(num_envs=32, max_iterations=2, minutes=None, check_seeds=8),
+        training=TrainingConfig(
+            num_envs=32, max_iterations=2, minutes=None, check_seeds=8, shipped_start=False
+        ),
         gate=GateConfig(seeds=8, completion=0.0, seconds=1.0),
         # A policy of two iterations falls at once: what it does before it falls is kept.
         rollouts=RolloutConfig(

@@ -49,9 +49,7 @@ def normalize(q: Array) -> Array:
 
 def cross(a: Array, b: Array) -> Array:
     """Return the cross product, broadcasting over leading axes."""
-    ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
-    bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
-    return _stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+    return _lib(a).linalg.cross(a, b)
 
 
 def rotate(q: Array, v: Array) -> Array:

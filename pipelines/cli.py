@@ -67,6 +67,7 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
         ("motions", "check"): (lambda _: o.MotionsCheck, verbs.motions_check),
         ("bench",): (lambda _: o.Bench, verbs.bench),
         ("evaluate", "tracking"): (lambda _: o.EvaluateTracking, verbs.evaluate_tracking),
+        ("ship",): (lambda _: o.Ship, verbs.ship),
         ("evaluate", "closed-loop"): (lambda _: o.EvaluateClosedLoop, verbs.evaluate_closed_loop),
     }
 

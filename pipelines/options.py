@@ -86,6 +86,16 @@ class EvaluateClosedLoop:
     """Print one JSON document on standard output and everything else on standard error."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Ship:
+    """Put a skill's last policy among those that ship with the project, for first trainings to start from."""
+
+    skill: str
+    """Key of the skill, such as synth__stand."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
 def run_options(preset: str) -> type[Run]:
     """Return ``Run`` with all of a preset's fields as further options.
 

@@ -19,13 +19,13 @@ from assets.dataset import rollouts_or_reason, survey
 from assets.motion_folder import SYNTHESISED, add_motions, add_synthesised
 from assets.partitions import SKILLS
 from assets.status import skill_status
-from assets.tracking_policy import EVALUATION
 from assets.workspace import Workspace, remember
 from beyondmimic_data.cluster import Cluster
 from beyondmimic_data.config import get_preset
 from beyondmimic_data.errors import BeyondMimicError, GateError
 from beyondmimic_data.files import read_json
 from beyondmimic_data.overrides import differences
+from beyondmimic_data.tracking.policy_files import EVALUATION
 from pipelines.cli import INTERRUPTED
 from pipelines.definitions import defs
 from pipelines.home import DRIVER_TAG, driver, end_interrupted_runs, open_instance

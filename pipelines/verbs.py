@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from assets.building import ALL
-from assets.workspace import open_workspace, remember
+from assets.workspace import Workspace, open_workspace, remember
 from beyondmimic_data.config import get_preset
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
 from beyondmimic_data.overrides import differences
 from pipelines import benches
 from pipelines import options as o
+from storage.artifacts import Artifact
 
 log = logging.getLogger("beyondmimic.cli")
 
@@ -87,10 +88,7 @@ def evaluate_tracking(options: o.EvaluateTracking) -> Result:
     from beyondmimic_data.tracking.policy import TrackingPolicy
 
     workspace = open_workspace()
-    policy = workspace.store.latest("policies", options.skill)
-    if policy is None:
-        known = ", ".join(workspace.store.keys("policies")) or "none yet: run the graph first"
-        raise ConfigError("skill", options.skill, f"a skill with a policy: {known}")
+    policy = _last_policy(workspace, options.skill)
     motions = workspace.store.list("motions", options.skill)
     parents = [parent["version"] for parent in policy.meta["parents"]]
     motion = next((m for m in reversed(motions) if m.version in parents), None)
@@ -116,6 +114,40 @@ def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
     )["protocols"][options.protocol]
     document = {"protocol": options.protocol, "policy": policy.version, **figures}
     return Result(document, _figures_text(document), ok="skipped" not in figures)
+
+
+def ship(options: o.Ship) -> Result:
+    """Copy the last policy of a skill, with how it came about, into the project."""
+    from beyondmimic_data.tracking import shipped
+
+    workspace = open_workspace()
+    policy = _last_policy(workspace, options.skill)
+    preset = workspace.preset
+    changes = differences(get_preset(preset.name), preset)
+    words = [f"--{name} {value}" for name, value in changes.items()]
+    card = {
+        "command": " ".join(["beyondmimic run --preset", preset.name, *words]),
+        "seed": preset.training.seed,
+        "network": policy.meta["network"],
+        "clips": policy.meta["parents"],
+        "warm_start": policy.meta["warm_start"],
+    }
+    made = shipped.ship(policy.path, options.skill, card)
+    document = {"skill": made.skill, "folder": str(made.path), "completion": made.completion}
+    return Result(document, _figures_text(document))
+
+
+def _last_policy(workspace: Workspace, skill: str) -> Artifact:
+    """Return the newest policy of a skill.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    policy = workspace.store.latest("policies", skill)
+    if policy is None:
+        known = ", ".join(workspace.store.keys("policies")) or "none yet: run the graph first"
+        raise ConfigError("skill", skill, f"a skill with a policy: {known}")
+    return policy
 
 
 def _figures_text(figures: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from beyondmimic_data.errors import StoreError
+from beyondmimic_data.tracking.policy_files import WEIGHTS
 
-POLICY_FILE = "policy.safetensors"
 NORMALISER_EPS = 1e-2
 """rsl-rl adds this to the standard deviation."""
 
@@ -65,7 +65,7 @@ def save_weights(folder: Path, actor: dict[str, torch.Tensor], critic: dict[str,
     """Write actor and critic with their normalisers as one safetensors file."""
     tensors = {f"actor.{k}": v for k, v in actor.items()} | {f"critic.{k}": v for k, v in critic.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, folder / POLICY_FILE)
+    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, folder / WEIGHTS)
 
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -74,7 +74,7 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     Raises:
         StoreError: the file is missing or damaged.
     """
-    path = folder / POLICY_FILE
+    path = folder / WEIGHTS
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -22,12 +22,12 @@ from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.tracking import evaluate
 from beyondmimic_data.tracking.policy import TrackingPolicy, load_weights, save_weights, split_state
+from beyondmimic_data.tracking.policy_files import TRAINING
 from beyondmimic_data.tracking.vec_env import TrackingVecEnv
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = Path("scratch") / "checkpoint.pt"
-RECORD = "training.json"
 Progress = Callable[[dict[str, float]], None]
 
 
@@ -312,7 +312,7 @@ class _Session:
             "checks": self.checks,
             "curve": _thin(self.curve, 500),
         }
-        write_json(self.folder / RECORD, record)
+        write_json(self.folder / TRAINING, record)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             (self.folder / CHECKPOINT).parent.rmdir()

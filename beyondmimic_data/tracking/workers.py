@@ -8,6 +8,7 @@ from typing import Any
 
 from beyondmimic_data.config import Preset
 from beyondmimic_data.files import read_json, write_json
+from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class SkillTrainer:
         from beyondmimic_data.tracking.export import export_onnx
         from beyondmimic_data.tracking.pictures import plot_training
         from beyondmimic_data.tracking.policy import TrackingPolicy
-        from beyondmimic_data.tracking.train import RECORD, train_policy
+        from beyondmimic_data.tracking.train import train_policy
 
         clips = [Clip.load(path) for path in clip_paths]
         threads = max(1, int(preset.training.cpus_per_skill))
@@ -37,8 +38,8 @@ class SkillTrainer:
                 last[0] = time.monotonic()
                 write_json(folder / "scratch" / PROGRESS_FILE, figures)
 
-        if (folder / RECORD).exists():  # an actor lost after its training need not train again
-            record = read_json(folder / RECORD)
+        if (folder / TRAINING).exists():  # an actor lost after its training need not train again
+            record = read_json(folder / TRAINING)
         else:
             record = train_policy(
                 clips, preset, folder, warm_start=warm_start, num_threads=threads, progress=report
@@ -49,7 +50,7 @@ class SkillTrainer:
         evaluation["training"] = {
             k: record[k] for k in ("steps", "seconds", "steps_per_s", "ended", "physics_failures")
         }
-        write_json(folder / "evaluation.json", evaluation)
+        write_json(folder / EVALUATION, evaluation)
         export_onnx(policy, clips[0], preset, folder / "policy.onnx")
         plot_training(record, evaluation, folder / "curve.png")
         return evaluation

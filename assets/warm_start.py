@@ -1,0 +1,62 @@
+"""Where the training of a tracking policy starts from."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from assets.workspace import Workspace
+from beyondmimic_data.config import Preset
+from beyondmimic_data.tracking.shipped import ShippedPolicy, shipped_policies
+from storage.artifacts import Artifact, describe
+
+KIND = "policies"
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """A policy whose weights a training begins with."""
+
+    path: Path
+    """Its folder."""
+    version: str
+    """Hash of its bytes."""
+    completion: float
+    """Share of its gate's starts that it completed."""
+    lineage: dict[str, Any]
+    """What the new policy records of it."""
+
+
+def network(preset: Preset) -> dict[str, Any]:
+    """Return what has to be equal for one policy's weights to fit into another."""
+    return {"hidden_dims": list(preset.ppo.hidden_dims), "state_estimation": preset.task.state_estimation}
+
+
+def find_start(workspace: Workspace, skill: str) -> Start | None:
+    """Return the policy to start from, of the networks that fit, or ``None``.
+
+    It is the skill's own last one, else the one of its name that ships with the project, else the most
+    complete of the other skills' and of all that ship: that has learned to keep its balance already.
+    """
+    wanted, store = network(workspace.preset), workspace.store
+    own = [a for a in store.list(KIND, skill) if a.meta["network"] == wanted]
+    if own:
+        return _of_artifact(own[-1])
+    shipped = []
+    if workspace.preset.training.shipped_start:
+        shipped = [policy for policy in shipped_policies() if policy.network == wanted]
+    for policy in shipped:
+        if policy.skill == skill:
+            return _of_shipped(policy)
+    others = [a for key in store.keys(KIND) for a in store.list(KIND, key) if a.meta["network"] == wanted]
+    others.sort(key=lambda artifact: artifact.created, reverse=True)
+    starts = [*map(_of_artifact, others), *map(_of_shipped, shipped)]
+    return max(starts, key=lambda start: start.completion, default=None)
+
+
+def _of_artifact(policy: Artifact) -> Start:
+    return Start(policy.path, policy.version, policy.meta["gate"]["completion"], describe(policy))
+
+
+def _of_shipped(policy: ShippedPolicy) -> Start:
+    lineage = {"kind": "shipped", "key": policy.skill, "version": policy.version}
+    return Start(policy.path, policy.version, policy.completion, lineage)

@@ -1,0 +1,87 @@
+"""Trained tracking policies that come with the project; a skill's first training starts from one of them.
+
+Each folder below ``FOLDER`` is named after its skill and holds the policy's files and ``card.json``: the
+command, the seed and the versions of what made it.
+"""
+
+import dataclasses
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from beyondmimic_data.errors import StoreError
+from beyondmimic_data.files import read_json, write_json
+from beyondmimic_data.hashing import hash_file
+from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING, WEIGHTS
+
+FOLDER = Path(__file__).parent / "shipped_policies"
+CARD = "card.json"
+FILES = (WEIGHTS, TRAINING, EVALUATION)
+"""What ships of a policy: weights, training record with its curve, evaluation."""
+PACKAGES = ("mujoco", "numpy", "rsl-rl-lib", "torch")
+
+
+@dataclasses.dataclass(frozen=True)
+class ShippedPolicy:
+    """One policy under version control."""
+
+    skill: str
+    """Key of the skill it was trained on."""
+    path: Path
+    """Its folder."""
+    version: str
+    """SHA-256 of its weights."""
+    network: dict[str, Any]
+    """What has to be equal for its weights to fit."""
+    completion: float
+    """Share of its gate's starts that it completed."""
+
+
+def shipped_policies(folder: Path = FOLDER) -> list[ShippedPolicy]:
+    """Return the policies that ship, by skill.
+
+    Raises:
+        StoreError: a folder lacks a file, or its card is damaged.
+    """
+    return [_read(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+
+
+def ship(policy: Path, skill: str, card: dict[str, Any], folder: Path = FOLDER) -> ShippedPolicy:
+    """Put a policy among those that ship; an earlier one of its skill is replaced.
+
+    Args:
+        policy: folder of a trained and evaluated policy.
+        skill: key of its skill.
+        card: how it came about: ``command``, ``seed``, ``network``, ``clips``, ``warm_start``.
+        folder: where shipped policies are.
+
+    Raises:
+        StoreError: the policy lacks a file.
+    """
+    target = folder / skill
+    for name in FILES:
+        if not (policy / name).is_file():
+            raise StoreError(f"{policy / name}: missing; train and evaluate {skill} first")
+    target.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(policy / name, target / name)
+    versions = {"python": sys.version.split()[0], **{name: metadata.version(name) for name in PACKAGES}}
+    write_json(
+        target / CARD,
+        {"skill": skill, **card, "versions": versions, "version": hash_file(target / WEIGHTS)},
+    )
+    return _read(target)
+
+
+def _read(path: Path) -> ShippedPolicy:
+    try:
+        card, evaluation = read_json(path / CARD), read_json(path / EVALUATION)
+        return ShippedPolicy(
+            path.name, path, card["version"], card["network"], float(evaluation["completion"])
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"{path}: no complete shipped policy ({error!r}); restore it from the repository"
+        ) from error
