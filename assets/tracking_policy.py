@@ -58,8 +58,15 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
             cpus = cluster.fit(preset.training.cpus_per_skill)
             training = dataclasses.replace(preset.training, cpus_per_skill=cpus)
             fitting = dataclasses.replace(preset, training=training)
-            parent = start.path if start else None
-            evaluation = train_skill(skill, paths, fitting, build.path, warm_start=parent, progress=progress)
+            evaluation = train_skill(
+                skill,
+                paths,
+                fitting,
+                build.path,
+                warm_start=start.path if start else None,
+                refit=start is not None and start.lineage["key"] != skill,
+                progress=progress,
+            )
         build.meta |= {
             "parents": [describe(clips)],
             "base": base,

@@ -23,7 +23,7 @@ class Start:
     completion: float
     """Share of its gate's starts that it completed."""
     lineage: dict[str, Any]
-    """What the new policy records of it."""
+    """What the new policy records of it; ``key`` is its skill."""
 
 
 def network(preset: Preset) -> dict[str, Any]:

@@ -347,18 +347,19 @@ def quick() -> Preset:
         synth=SynthConfig(skills=("stand", "squat"), seconds=10.0),
         sampling=SamplingConfig(enabled=False),
         # A trust region bounds how far one iteration moves the policy: many small iterations with a wider
-        # region learn from the fewest steps, and the critic must not be held back either.
+        # region learn from few steps, and the critic must not be held back either.
         ppo=dataclasses.replace(
             base.ppo,
             hidden_dims=(256, 128, 64),
             init_std=0.5,
-            steps_per_env=12,
+            steps_per_env=16,
+            entropy_coef=0.002,
             learning_epochs=4,
-            desired_kl=0.03,
+            desired_kl=0.02,
             clip_value_loss=False,
         ),
         randomisation=dataclasses.replace(base.randomisation, latency_ms=(0.0, 40.0)),
-        training=TrainingConfig(num_envs=256, minutes=6.0, push=False),
+        training=TrainingConfig(num_envs=512, minutes=6.0, push=False),
         gate=GateConfig(),
         rollouts=RolloutConfig(hours=0.25, num_envs=64, chunk_steps=16_384),
         diffusion=DiffusionConfig(

@@ -153,12 +153,33 @@ class Trainer:
             {k: v.clone() for k, v in self.algorithm.save()["actor_state_dict"].items()}
         )
 
-    def warm_start(self, folder: Path) -> None:
-        """Take actor, critic and normalisers from another policy of the same shape."""
+    def warm_start(self, folder: Path, *, refit: bool = False) -> None:
+        """Take actor and critic from another policy of the same shape.
+
+        Args:
+            folder: the policy's folder.
+            refit: normalise by what this skill's clips show, not by what the other policy saw. A command that
+                hardly varied there is a hundred standard deviations off here.
+        """
         tensors = load_weights(folder)
         actor, critic = split_state(tensors, "actor"), split_state(tensors, "critic")
         self.algorithm._raw_actor.load_state_dict(actor)
         self.algorithm._raw_critic.load_state_dict(critic)
+        if refit:
+            self._refit_normalisers()
+
+    @torch.inference_mode()
+    def _refit_normalisers(self) -> None:
+        """Fit both normalisers anew to a batch of steps that follow the reference without feedback."""
+        models = self.algorithm._raw_actor, self.algorithm._raw_critic
+        for model in models:
+            model.obs_normalizer.count.zero_()
+        world = self.env.world
+        for _ in range(self.preset.ppo.steps_per_env):
+            for model in models:
+                model.update_normalization(self.observations)
+            following = world.reference.joint_pos - world.bodies.default_joint_pos
+            self.observations, *_ = self.env.step(following / world.bodies.action_scale)
 
     def save(self, folder: Path) -> None:
         """Write the policy: actor and critic as safetensors."""
@@ -188,6 +209,7 @@ def train_policy(
     folder: Path,
     *,
     warm_start: Path | None = None,
+    refit: bool = False,
     num_threads: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -201,6 +223,7 @@ def train_policy(
         preset: every number.
         folder: where the policy goes.
         warm_start: folder of a policy to start from.
+        refit: that policy is of another skill; see ``Trainer.warm_start``.
         num_threads: physics and torch threads; 0 takes every core.
         progress: called with each iteration's figures.
 
@@ -212,13 +235,13 @@ def train_policy(
     trainer = Trainer(clips, preset, threads)
     session = _Session(trainer, folder)
     if not session.resume() and warm_start is not None:
-        trainer.warm_start(warm_start)
+        trainer.warm_start(warm_start, refit=refit)
         session.check()  # the parent may pass as it is
     while not session.finished():
         figures = trainer.iterate()
         session.record(figures)
         if progress is not None:
-            progress(figures)
+            progress(figures | session.last_check())
     return session.close(warm_start)
 
 
@@ -273,6 +296,10 @@ class _Session:
             result["n"],
             100 * result["body_pos_err_m"],
         )
+
+    def last_check(self) -> dict[str, float]:
+        """Return the completion of the last check, if there was one."""
+        return {"completion": self.checks[-1]["completion"]} if self.checks else {}
 
     def checkpoint(self) -> None:
         """Write everything a resumed training needs, atomically."""

@@ -19,7 +19,7 @@ class SkillTrainer:
     """The body of an actor: trains one skill and holds it against its gate."""
 
     def run(
-        self, clip_paths: Sequence[Path], preset: Preset, folder: Path, warm_start: Path | None
+        self, clip_paths: Sequence[Path], preset: Preset, folder: Path, warm_start: Path | None, refit: bool
     ) -> dict[str, Any]:
         """Train, export and evaluate; writes the policy folder's files and returns the gate's report."""
         from beyondmimic_data.motions.clip import Clip
@@ -42,7 +42,13 @@ class SkillTrainer:
             record = read_json(folder / TRAINING)
         else:
             record = train_policy(
-                clips, preset, folder, warm_start=warm_start, num_threads=threads, progress=report
+                clips,
+                preset,
+                folder,
+                warm_start=warm_start,
+                refit=refit,
+                num_threads=threads,
+                progress=report,
             )
         (folder / "scratch" / PROGRESS_FILE).unlink(missing_ok=True)
         policy = TrackingPolicy.load(folder)
@@ -63,6 +69,7 @@ def train_skill(
     folder: Path,
     *,
     warm_start: Path | None = None,
+    refit: bool = False,
     progress: Callable[[str], None] = log.info,
     poll_seconds: float = 15.0,
 ) -> dict[str, Any]:
@@ -74,6 +81,7 @@ def train_skill(
         preset: every number; ``training.cpus_per_skill`` is what the actor reserves.
         folder: the policy's folder.
         warm_start: folder of the policy to start from.
+        refit: that policy is of another skill; see ``Trainer.warm_start``.
         progress: receives a line while training runs.
         poll_seconds: time between lines.
 
@@ -85,7 +93,7 @@ def train_skill(
     cpus, gpus = preset.training.cpus_per_skill, preset.training.gpus_per_skill
     remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=2, max_task_retries=2)(SkillTrainer)
     actor: Any = remote.remote()
-    task = actor.run.remote(list(clip_paths), preset, folder, warm_start)
+    task = actor.run.remote(list(clip_paths), preset, folder, warm_start, refit)
     try:
         while not ray.wait([task], timeout=poll_seconds)[0]:
             line = _progress_line(folder / "scratch" / PROGRESS_FILE, preset)
@@ -103,8 +111,9 @@ def _progress_line(path: Path, preset: Preset) -> str | None:
     except (OSError, ValueError):
         return None
     budget = preset.training.minutes
+    tried = f", {f['completion']:.0%} of starts complete" if "completion" in f else ""
     left = f", {max(budget - f['minutes'], 0):.1f} min left at most" if budget else ""
     return (
         f"{f['minutes']:.1f} min, {f['steps'] / 1e6:.2f} M steps, {f['steps_per_s']:.0f} steps/s, "
-        f"reward {f['reward_per_step']:.3f}, {f['falls_per_1000_steps']:.1f} falls/1000 steps{left}"
+        f"reward {f['reward_per_step']:.3f}, {f['falls_per_1000_steps']:.1f} falls/1000 steps{tried}{left}"
     )
