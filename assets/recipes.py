@@ -27,7 +27,10 @@ def motion_recipe(signature: str, preset: Preset) -> str:
 
 
 def policy_base(motion_version: str, preset: Preset) -> str:
-    """Return the recipe of a policy before it is known where it starts from."""
+    """Return the recipe of a policy before it is known where it starts from, and for how long it is trained.
+
+    A longer budget is for the skills that failed their gate with the shorter one; see ``find_policy``.
+    """
     return hash_value(
         [
             "tracking_policy",
@@ -103,7 +106,8 @@ def _installed(package: str) -> str | None:
 
 
 def _training(config: TrainingConfig) -> Mapping[str, Any]:
-    return _without(config, "cpus_per_skill", "gpus_per_skill", "checkpoint_minutes", "shipped_start")
+    about_the_run = ("cpus_per_skill", "gpus_per_skill", "checkpoint_minutes", "minutes", "shipped_start")
+    return _without(config, *about_the_run)
 
 
 def _without(config: Any, *names: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Stage 1: one tracking policy a skill, and the gate that decides whether it may teach."""
 
 import dataclasses
+import math
 from typing import Any
 
 import dagster as dg
@@ -20,10 +21,22 @@ from storage.artifacts import Artifact, Build, describe
 
 
 def find_policy(workspace: Workspace, skill: str, motion_artifact: Artifact) -> Artifact | None:
-    """Return the newest policy trained on these clips with this configuration, from whatever start."""
+    """Return the newest policy trained on these clips with this configuration, from whatever start.
+
+    One that failed its gate within fewer minutes than there are now does not count: it is trained on.
+    """
     base = recipes.policy_base(content_version(motion_artifact), workspace.preset)
-    fitting = [a for a in workspace.store.list(KIND, skill) if a.meta["base"] == base]
+    minutes = _minutes(workspace.preset.training.minutes)
+    fitting = [
+        a
+        for a in workspace.store.list(KIND, skill)
+        if a.meta["base"] == base and (a.meta["gate"]["passed"] or _minutes(a.meta["minutes"]) >= minutes)
+    ]
     return fitting[-1] if fitting else None
+
+
+def _minutes(budget: float | None) -> float:
+    return math.inf if budget is None else budget
 
 
 def wanted_recipe(workspace: Workspace, skill: str, motion_artifact: Artifact) -> str:
@@ -72,6 +85,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
             "base": base,
             "warm_start": start.lineage if start else None,
             "network": network(preset),
+            "minutes": preset.training.minutes,
             "gate": {k: evaluation[k] for k in ("passed", "completion", "required", "n")},
         }
 

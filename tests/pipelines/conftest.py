@@ -47,7 +47,8 @@ class Stage:
         result = {"passed": completion >= 0.9, "completion": completion, "required": 0.9, "n": 100}
         with workspace.store.build("policies", skill, base) as build:
             write_json(build.path / "evaluation.json", {**result, "max_latency_ms": 40.0})
-            build.meta |= {"parents": [], "base": base, "network": {}, "gate": result, "warm_start": None}
+            build.meta |= {"parents": [], "base": base, "network": {}, "gate": result}
+            build.meta |= {"warm_start": None, "minutes": workspace.preset.training.minutes}
         return self._found("policies", skill, base)
 
     def roll_out(self, skill: str, motion: Artifact, policy: Artifact) -> Artifact:
