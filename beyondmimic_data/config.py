@@ -188,7 +188,7 @@ class TrainingConfig:
     """Push the robot during training."""
     shipped_start: bool = True
     """Let a skill without a policy of its own start from one that ships with the project."""
-    stop_completion: float = 0.97
+    stop_completion: float = 0.95
     """Completion on the check seeds that ends training early."""
     checkpoint_minutes: float = 2.0
     cpus_per_skill: float = 2.0

@@ -8,10 +8,11 @@ from beyondmimic_data.robots import g1
 
 ANKLE_HEIGHT = 0.035
 """m; ankle roll link origin above the floor when its sole lies flat on it."""
-STANCE_HALF_WIDTH = 0.1185
-"""m; ankles straight below the hips."""
-STANCE_COM_X = 0.032
-"""m; centre of mass in front of the ankles in the default pose, near the middle of the sole."""
+STANCE_HALF_WIDTH = 0.14
+"""m; ankles outside the hips (0.1185), so that a tilted start needs no step to the side."""
+STANCE_COM_X = 0.045
+"""m; centre of mass in front of the ankles, over the middle of the sole (0.04 m): a start that is tilted back
+must not fall over its heels."""
 STANCE_PELVIS_HEIGHT = 0.757
 """m; the default pose with its soles on the floor."""
 
