@@ -10,8 +10,8 @@ ANKLE_HEIGHT = 0.035
 """m; ankle roll link origin above the floor when its sole lies flat on it."""
 STANCE_HALF_WIDTH = 0.14
 """m; ankles outside the hips (0.1185), so that a tilted start needs no step to the side."""
-STANCE_COM_X = 0.045
-"""m; centre of mass in front of the ankles, over the middle of the sole (0.04 m): a start that is tilted back
+STANCE_COM_X = 0.04
+"""m; centre of mass in front of the ankles, over the middle of the sole: a start that is tilted back
 must not fall over its heels."""
 STANCE_PELVIS_HEIGHT = 0.757
 """m; the default pose with its soles on the floor."""
@@ -23,14 +23,14 @@ EASE_SECONDS = 1.0
 
 SWAY_PERIODS = (3.2, 5.2)
 """s; slow enough that the pressure under the feet stays within 1 cm of the centre of mass."""
-SWAY_SIDEWAYS, SWAY_FORWARD, SWAY_DOWN = 0.055, 0.02, 0.025
+SWAY_SIDEWAYS, SWAY_FORWARD, SWAY_DOWN = 0.04, 0.02, 0.025
 SWAY_TORSO_YAW, SWAY_TORSO_ROLL, SWAY_ARM = 0.15, 0.04, 0.2
 SWAY_ARM_OUT = 0.12
 """rad that both arms stay away from the hips while they sway."""
 
 SQUAT_PERIOD = 4.5
 """s, down and up once."""
-SQUAT_DEPTHS = (0.18, 0.23)
+SQUAT_DEPTHS = (0.18, 0.215)
 """m the pelvis goes down."""
 SQUAT_PEAK_ACCELERATION = 1.0
 """m/s^2; a squat that must fit into less time goes less deep."""
