@@ -49,7 +49,9 @@ def normalize(q: Array) -> Array:
 
 def cross(a: Array, b: Array) -> Array:
     """Return the cross product, broadcasting over leading axes."""
-    return _lib(a).linalg.cross(a, b)
+    if isinstance(a, torch.Tensor):
+        return torch.linalg.cross(*torch.broadcast_tensors(a, b))
+    return np.linalg.cross(a, b)
 
 
 def rotate(q: Array, v: Array) -> Array:

@@ -64,3 +64,12 @@ def test_angular_velocity_of_a_constant_turn_is_constant():
     np.testing.assert_allclose(
         rotations.angular_velocity(turn, dt), np.broadcast_to(rate, (20, 3)), atol=1e-9
     )
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (5, 3), (4, 1, 3)])
+def test_cross_products_broadcast_alike_in_both_libraries(shape):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(4, 5, 3)), rng.normal(size=shape)
+    expected = np.cross(a, b)
+    np.testing.assert_allclose(rotations.cross(a, b), expected)
+    np.testing.assert_allclose(rotations.cross(torch.from_numpy(a), torch.from_numpy(b)).numpy(), expected)
