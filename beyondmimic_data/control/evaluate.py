@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from beyondmimic_data import process
 from beyondmimic_data.config import Preset, Range
 from beyondmimic_data.control.closed_loop import ClosedLoop, Recording, run
 from beyondmimic_data.control.pictures import plot_recording
@@ -72,6 +73,7 @@ def run_protocol(
     Returns:
         Figures, and the recording; a protocol that no recorded start fits has ``skipped`` with the reason.
     """
+    process.prepare(torch.get_num_threads())
     config = preset.closed_loop
     starts = pick_starts(folder, policy, protocol, seeds, config.seed)
     if starts is None:

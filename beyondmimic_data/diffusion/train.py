@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from beyondmimic_data import process
 from beyondmimic_data.config import DiffusionConfig
 from beyondmimic_data.diffusion.checkpoint import TrainingState
 from beyondmimic_data.diffusion.contract import Contract
@@ -79,6 +80,7 @@ def train(
     require_columns(windows.columns)
     if windows.num_windows(TRAIN) == 0:
         raise StoreError("the dataset holds no training window; collect longer episodes, or more of them")
+    process.prepare(torch.get_num_threads())
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     started = time.monotonic()
     with torch.random.fork_rng():

@@ -35,13 +35,12 @@ class Collector:
 
     def __init__(self, job: CollectionJob, sink: UnitSink) -> None:
         """Load policy and clips; one torch thread, as a unit's bytes require."""
-        import torch
-
+        from beyondmimic_data import process
         from beyondmimic_data.motions.clip import Clip
         from beyondmimic_data.rollouts.collect import UnitCollector
         from beyondmimic_data.tracking.policy import TrackingPolicy
 
-        torch.set_num_threads(1)
+        process.prepare(1)
         clips = [Clip.load(path) for path in job.clips]
         policy = TrackingPolicy.load(job.policy)
         self._collector = UnitCollector(policy, clips, job.preset, job.skill, job.max_latency_ms)
