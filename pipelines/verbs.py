@@ -123,7 +123,7 @@ def ship(options: o.Ship) -> Result:
     workspace = open_workspace()
     policy = _last_policy(workspace, options.skill)
     preset = workspace.preset
-    changes = differences(get_preset(preset.name), preset)
+    changes = differences(get_preset(preset.name), preset) | {"training.minutes": policy.meta["minutes"]}
     words = [f"--{name} {value}" for name, value in changes.items()]
     card = {
         "command": " ".join(["beyondmimic run --preset", preset.name, *words]),
