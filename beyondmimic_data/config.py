@@ -359,7 +359,7 @@ def quick() -> Preset:
             clip_value_loss=False,
         ),
         randomisation=dataclasses.replace(base.randomisation, latency_ms=(0.0, 40.0)),
-        training=TrainingConfig(num_envs=512, minutes=4.0, push=False),
+        training=TrainingConfig(num_envs=512, minutes=4.0, check_every_minutes=2.0, push=False),
         gate=GateConfig(),
         rollouts=RolloutConfig(hours=0.25, num_envs=64, chunk_steps=16_384),
         diffusion=DiffusionConfig(
