@@ -188,7 +188,7 @@ class TrainingConfig:
     """Push the robot during training."""
     shipped_start: bool = True
     """Let a skill without a policy of its own start from one that ships with the project."""
-    stop_completion: float = 0.95
+    stop_completion: float = 0.97
     """Completion on the check seeds that ends training early."""
     checkpoint_minutes: float = 2.0
     cpus_per_skill: float = 2.0
@@ -359,7 +359,9 @@ def quick() -> Preset:
             clip_value_loss=False,
         ),
         randomisation=dataclasses.replace(base.randomisation, latency_ms=(0.0, 40.0)),
-        training=TrainingConfig(num_envs=512, minutes=4.0, check_every_minutes=2.0, push=False),
+        training=TrainingConfig(
+            num_envs=512, minutes=4.0, check_every_minutes=2.0, stop_completion=0.95, push=False
+        ),
         gate=GateConfig(),
         rollouts=RolloutConfig(hours=0.25, num_envs=64, chunk_steps=16_384),
         diffusion=DiffusionConfig(

@@ -10,6 +10,10 @@ from beyondmimic_data.tracking.policy import TrackingPolicy
 from beyondmimic_data.tracking.policy_files import EVALUATION, WEIGHTS
 
 
+FAILS_ITS_GATE = {"synth__squat"}
+"""Shipped as a start although it may not teach yet; to be emptied, never added to."""
+
+
 def policies() -> list[shipped.ShippedPolicy]:
     return shipped.shipped_policies()
 
@@ -29,6 +33,7 @@ def test_a_shipped_policy_is_whole(policy):
     evaluation = read_json(policy.path / EVALUATION)
     assert evaluation["n"] >= 100
     assert policy.completion == evaluation["completion"] > 0.8
+    assert evaluation["passed"] == (policy.skill not in FAILS_ITS_GATE)
 
 
 def test_a_policy_that_was_not_evaluated_does_not_ship(tmp_path):
