@@ -171,6 +171,8 @@ class PpoConfig:
     learning_epochs: int = 5
     mini_batches: int = 4
     max_grad_norm: float = 1.0
+    mirror: bool = False
+    """Let every step teach its mirror image too; costs a second pass of the update."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -347,20 +349,22 @@ def quick() -> Preset:
         synth=SynthConfig(skills=("stand", "squat"), seconds=10.0),
         sampling=SamplingConfig(enabled=False),
         # A trust region bounds how far one iteration moves the policy: many small iterations with a wider
-        # region learn from few steps, and the critic must not be held back either.
+        # region learn from few steps, and the critic must not be held back either. Of so few steps only
+        # consequences within a second can be told from noise.
         ppo=dataclasses.replace(
             base.ppo,
             hidden_dims=(256, 128, 64),
             init_std=0.5,
-            steps_per_env=16,
-            entropy_coef=0.002,
+            steps_per_env=12,
+            gamma=0.97,
+            lam=0.9,
             learning_epochs=4,
-            desired_kl=0.02,
+            desired_kl=0.03,
             clip_value_loss=False,
         ),
         randomisation=dataclasses.replace(base.randomisation, latency_ms=(0.0, 40.0)),
         training=TrainingConfig(
-            num_envs=512, minutes=4.0, check_every_minutes=2.0, stop_completion=0.95, push=False
+            num_envs=256, minutes=4.0, check_every_minutes=2.0, stop_completion=0.95, push=False
         ),
         gate=GateConfig(),
         rollouts=RolloutConfig(hours=0.25, num_envs=64, chunk_steps=16_384),

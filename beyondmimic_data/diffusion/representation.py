@@ -19,6 +19,7 @@ from beyondmimic_data import rotations
 from beyondmimic_data.config import Representation as RepresentationName
 from beyondmimic_data.diffusion.frames import Frames
 from beyondmimic_data.errors import ConfigError
+from beyondmimic_data.robots import symmetry
 
 ROOT_FIELDS = ("root_pos", "root_rot", "root_lin_vel", "root_ang_vel")
 EMPHASISED = ("root_pos", "root_rot", "root_ang_vel")
@@ -65,28 +66,6 @@ def character_frame(frames: Frames, current: int) -> CharacterFrame:
     return CharacterFrame(frames.root_pos_w[:, current, :2], rotations.yaw(frames.root_quat_w[:, current]))
 
 
-def mirror_names(names: Sequence[str]) -> list[int]:
-    """Return for each body or joint the index of its left-right counterpart.
-
-    Raises:
-        ConfigError: a left name has no right one, or the reverse.
-    """
-    swap = {"left": "right", "right": "left"}
-    index = []
-    for name in names:
-        side, _, rest = name.partition("_")
-        other = f"{swap[side]}_{rest}" if side in swap else name
-        if other not in names:
-            raise ConfigError("names", name, f"its mirror image {other!r} among the names")
-        index.append(list(names).index(other))
-    return index
-
-
-def mirror_joint_signs(joint_names: Sequence[str]) -> list[float]:
-    """Return -1 for joints whose axis lies in the mirror plane (roll, yaw), 1 for those across it."""
-    return [-1.0 if "roll" in name or "yaw" in name else 1.0 for name in joint_names]
-
-
 class Representation(torch.nn.Module):
     """Turns world-frame states into features, tells where each quantity is, and mirrors them."""
 
@@ -107,9 +86,9 @@ class Representation(torch.nn.Module):
         if name not in ("body_pos", "joint_rot"):
             raise ConfigError("diffusion.representation", name, "body_pos or joint_rot")
         self.name = name
-        polar, axial = [1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]
-        joints, joint_signs = mirror_names(joint_names), mirror_joint_signs(joint_names)
-        bodies = [3 * b + k for b in mirror_names(body_names) for k in range(3)]
+        polar, axial = list(symmetry.POLAR), list(symmetry.AXIAL)
+        joints, joint_signs = symmetry.counterparts(joint_names), symmetry.joint_signs(joint_names)
+        bodies = [3 * b + k for b in symmetry.counterparts(body_names) for k in range(3)]
         local: tuple[tuple[str, list[int], list[float]], ...]
         if name == "body_pos":
             local = (

@@ -128,6 +128,21 @@ def actor_terms(
     }
 
 
+ACTOR_TERMS = (
+    "command",
+    "motion_anchor_pos_b",
+    "motion_anchor_ori_b",
+    "base_lin_vel",
+    "base_ang_vel",
+    "joint_pos",
+    "joint_vel",
+    "actions",
+)
+"""The actor's terms in their order."""
+
+CRITIC_TERMS = (*ACTOR_TERMS[:3], "body_pos", "body_ori", *ACTOR_TERMS[3:], "latency")
+"""The critic's terms in their order."""
+
 ACTOR_NOISE = {
     "motion_anchor_pos_b": 0.25,
     "motion_anchor_ori_b": 0.05,
@@ -153,13 +168,8 @@ def critic_terms(
     inverse = rotations.conjugate(tracked.quat[:, a])[:, None]
     body_pos = rotations.rotate(inverse, tracked.pos - tracked.pos[:, a, None]).flatten(1)
     body_ori = rotations.to_rot6d(rotations.multiply(inverse, tracked.quat)).flatten(1)
-    out: dict[str, torch.Tensor] = {}
-    for name, value in terms.items():
-        out[name] = value
-        if name == "motion_anchor_ori_b":
-            out["body_pos"], out["body_ori"] = body_pos, body_ori
-    out["latency"] = latency_s
-    return out
+    all_terms = {**terms, "body_pos": body_pos, "body_ori": body_ori, "latency": latency_s}
+    return {name: all_terms[name] for name in CRITIC_TERMS}
 
 
 def rewards(

@@ -21,6 +21,7 @@ from beyondmimic_data.files import atomic_path, write_json
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.tracking import evaluate
+from beyondmimic_data.tracking.mirror import TaskMirror
 from beyondmimic_data.tracking.policy import TrackingPolicy, load_weights, save_weights, split_state
 from beyondmimic_data.tracking.policy_files import TRAINING
 from beyondmimic_data.tracking.vec_env import TrackingVecEnv
@@ -35,8 +36,9 @@ class TrainingDivergedError(BeyondMimicError):
     """The update produced numbers that are not finite."""
 
 
-def ppo_settings(config: PpoConfig) -> dict[str, Any]:
+def ppo_settings(config: PpoConfig, mirror: TaskMirror) -> dict[str, Any]:
     """Return what rsl-rl's ``PPO.construct_algorithm`` reads, anew: it changes what it is given."""
+    symmetry = {"use_data_augmentation": True, "data_augmentation_func": mirror.augment}
     network = {
         "class_name": "MLPModel",
         "hidden_dims": list(config.hidden_dims),
@@ -64,6 +66,7 @@ def ppo_settings(config: PpoConfig) -> dict[str, Any]:
             "use_clipped_value_loss": config.clip_value_loss,
             "schedule": config.schedule,
             "desired_kl": config.desired_kl,
+            "symmetry_cfg": symmetry if config.mirror else None,
         },
     }
 
@@ -91,9 +94,10 @@ class Trainer:
         ranges = preset.randomisation if training.push else preset.randomisation.without_pushes()
         self.env = TrackingVecEnv(self.backend, clips, preset, training.seed, ranges)
         self.observations = self.env.get_observations()
+        self.mirror = TaskMirror(self.backend.joint_names, state_estimation=preset.task.state_estimation)
         with contextlib.redirect_stdout(io.StringIO()):  # rsl-rl prints its networks
             self.algorithm = PPO.construct_algorithm(
-                self.observations, self.env, ppo_settings(preset.ppo), "cpu"
+                self.observations, self.env, ppo_settings(preset.ppo, self.mirror), "cpu"
             )
         self.algorithm.train_mode()
         self.counters = Counters()
@@ -232,13 +236,16 @@ def train_policy(
     """
     threads = num_threads or (os.cpu_count() or 1)
     process.prepare(threads)
-    trainer = Trainer(clips, preset, threads)
-    session = _Session(trainer, folder)
+    session = _Session(Trainer(clips, preset, threads), folder)
     if not session.resume() and warm_start is not None:
-        trainer.warm_start(warm_start, refit=refit)
+        session.trainer.warm_start(warm_start, refit=refit)
         session.check()  # the parent may pass as it is
+        if refit and not session.checks[-1]["completion"]:
+            # Weights that know nothing of this skill learn it more slowly than none.
+            log.info("another skill's policy completes no start here; from nothing instead")
+            session, warm_start = _Session(Trainer(clips, preset, threads), folder), None
     while not session.finished():
-        figures = trainer.iterate()
+        figures = session.trainer.iterate()
         session.record(figures)
         if progress is not None:
             progress(figures | session.last_check())
