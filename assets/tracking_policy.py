@@ -16,7 +16,7 @@ from assets.workspace import Workspace
 from beyondmimic_data import versions
 from beyondmimic_data.cluster import Cluster
 from beyondmimic_data.files import read_json
-from beyondmimic_data.tracking.policy_files import EVALUATION
+from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING
 from storage.artifacts import Artifact, Build, describe
 
 
@@ -80,10 +80,12 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
                 refit=start is not None and start.lineage["key"] != skill,
                 progress=progress,
             )
+        # Training drops a start that is of no use.
+        used = start if read_json(build.path / TRAINING)["warm_start"] is not None else None
         build.meta |= {
             "parents": [describe(clips)],
             "base": base,
-            "warm_start": start.lineage if start else None,
+            "warm_start": used.lineage if used else None,
             "network": network(preset),
             "minutes": preset.training.minutes,
             "gate": {k: evaluation[k] for k in ("passed", "completion", "required", "n")},

@@ -227,7 +227,8 @@ def train_policy(
         preset: every number.
         folder: where the policy goes.
         warm_start: folder of a policy to start from.
-        refit: that policy is of another skill; see ``Trainer.warm_start``.
+        refit: that policy is of another skill; see ``Trainer.warm_start``. It is dropped if it completes none
+            of the check's starts.
         num_threads: physics and torch threads; 0 takes every core.
         progress: called with each iteration's figures.
 
@@ -238,18 +239,17 @@ def train_policy(
     process.prepare(threads)
     session = _Session(Trainer(clips, preset, threads), folder)
     if not session.resume() and warm_start is not None:
-        session.trainer.warm_start(warm_start, refit=refit)
-        session.check()  # the parent may pass as it is
+        session.begin_from(warm_start, refit=refit)
         if refit and not session.checks[-1]["completion"]:
             # Weights that know nothing of this skill learn it more slowly than none.
             log.info("another skill's policy completes no start here; from nothing instead")
-            session, warm_start = _Session(Trainer(clips, preset, threads), folder), None
+            session = _Session(Trainer(clips, preset, threads), folder)
     while not session.finished():
         figures = session.trainer.iterate()
         session.record(figures)
         if progress is not None:
             progress(figures | session.last_check())
-    return session.close(warm_start)
+    return session.close()
 
 
 class _Session:
@@ -260,9 +260,16 @@ class _Session:
         self.curve: list[dict[str, float]] = []
         self.checks: list[dict[str, Any]] = []
         self.best: tuple[float, float] = (-1.0, 0.0)
+        self.start: str | None = None
         self.ended = ""
         self._checked_at = trainer.counters.seconds
         self._saved_at = trainer.counters.seconds
+
+    def begin_from(self, policy: Path, *, refit: bool) -> None:
+        """Start from another policy and check it: it may pass as it is."""
+        self.trainer.warm_start(policy, refit=refit)
+        self.start = policy.name
+        self.check()
 
     def finished(self) -> bool:
         """Tell whether training is over, and note why."""
@@ -315,6 +322,7 @@ class _Session:
             "curve": self.curve,
             "checks": self.checks,
             "best": list(self.best),
+            "start": self.start,
         }
         with atomic_path(self.folder / CHECKPOINT) as temporary:
             torch.save(state, temporary)
@@ -328,11 +336,12 @@ class _Session:
         state = torch.load(path, weights_only=True)
         self.trainer.load_state(state["trainer"])
         self.curve, self.checks, self.best = state["curve"], state["checks"], tuple(state["best"])
+        self.start = state["start"]
         self._checked_at = self._saved_at = self.trainer.counters.seconds
         log.info("resumed at %.1f min, %.2f M steps", self._saved_at / 60, self.trainer.counters.steps / 1e6)
         return True
 
-    def close(self, warm_start: Path | None) -> dict[str, Any]:
+    def close(self) -> dict[str, Any]:
         """Check the last policy, drop the checkpoint, and return the training record."""
         if not self.checks or self.checks[-1]["steps"] != self.trainer.counters.steps:
             self.check()
@@ -340,7 +349,7 @@ class _Session:
         record = {
             "ended": self.ended,
             "code_version": versions.TRACKING,
-            "warm_start": str(warm_start.name) if warm_start else None,
+            "warm_start": self.start,
             **dataclasses.asdict(counters),
             "steps_per_s": counters.steps / counters.seconds if counters.seconds else 0.0,
             "checks": self.checks,

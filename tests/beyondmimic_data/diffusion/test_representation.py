@@ -144,7 +144,6 @@ def test_default_pose_and_scales_are_symmetric() -> None:
     torch.testing.assert_close(scale[representation.action_permutation], scale)
 
 
-
 def test_missing_and_narrow_columns_are_refused(windows) -> None:
     columns = dict(windows.columns)
     require_columns(columns)

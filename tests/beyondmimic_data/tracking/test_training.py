@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import safetensors.torch
 import torch
 
 from beyondmimic_data.config import Preset, get_preset
@@ -85,6 +86,35 @@ def test_a_warm_start_begins_with_its_parents_networks(clip, preset, trained):
     for part in ("actor", "critic"):
         for name, value in trainer.algorithm.save()[f"{part}_state_dict"].items():
             assert torch.equal(value, parent[f"{part}.{name}"]), name
+
+
+def test_a_start_of_another_skill_is_normalised_by_what_this_skill_shows(clip, preset, trained):
+    trainer = Trainer([clip], preset, 1)
+    trainer.warm_start(trained, refit=True)
+    parent = load_weights(trained)
+    actor = trainer.algorithm.save()["actor_state_dict"]
+    assert torch.equal(actor["mlp.0.weight"], parent["actor.mlp.0.weight"])
+    steps = preset.ppo.steps_per_env * preset.training.num_envs
+    assert int(actor["obs_normalizer.count"]) == steps
+    # Joint positions of the one standing pose do not vary: the fitted mean is the command itself.
+    np.testing.assert_allclose(
+        actor["obs_normalizer._mean"][0, :29].numpy(), clip.joint_pos[1], atol=1e-4, rtol=0
+    )
+
+
+def test_a_start_of_another_skill_that_completes_nothing_is_dropped(clip, preset, trained, tmp_path):
+    weights = load_weights(trained)
+    last = max(name for name in weights if name.startswith("actor.mlp.") and name.endswith("bias"))
+    weights[last] = weights[last] + 3.0  # throws the robot over
+    useless = tmp_path / "useless"
+    useless.mkdir()
+    safetensors.torch.save_file(weights, useless / "policy.safetensors")
+    for refit, folder in ((True, tmp_path / "other"), (False, tmp_path / "own")):
+        folder.mkdir()
+        record = train_policy([clip], preset, folder, warm_start=useless, refit=refit, num_threads=1)
+        assert (record["warm_start"] is None) == refit
+        # Its own weights are checked and kept, whatever they can; those of another skill leave no trace.
+        assert [check["steps"] > 0 for check in record["checks"]] == ([True] if refit else [False, True])
 
 
 def test_seeds_decide_a_trial(clip, preset, trained):
