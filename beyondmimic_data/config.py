@@ -363,8 +363,14 @@ def quick() -> Preset:
             clip_value_loss=False,
         ),
         randomisation=dataclasses.replace(base.randomisation, latency_ms=(0.0, 40.0)),
+        # Small batches lose more to waking a second thread than it gives: a core a skill, side by side.
         training=TrainingConfig(
-            num_envs=256, minutes=4.0, check_every_minutes=2.0, stop_completion=0.95, push=False
+            num_envs=256,
+            minutes=8.0,
+            check_every_minutes=2.0,
+            stop_completion=0.95,
+            push=False,
+            cpus_per_skill=1.0,
         ),
         gate=GateConfig(),
         rollouts=RolloutConfig(hours=0.25, num_envs=64, chunk_steps=16_384),
@@ -390,7 +396,12 @@ def test() -> Preset:
         name="test",
         synth=SynthConfig(skills=("stand", "squat"), seconds=2.0),
         training=TrainingConfig(
-            num_envs=32, max_iterations=2, minutes=None, check_seeds=8, shipped_start=False
+            num_envs=32,
+            max_iterations=2,
+            minutes=None,
+            check_seeds=8,
+            shipped_start=False,
+            cpus_per_skill=1.0,
         ),
         gate=GateConfig(seeds=8, completion=0.0, seconds=1.0),
         # A policy of two iterations falls at once: what it does before it falls is kept.

@@ -13,7 +13,7 @@ from beyondmimic_data.motions.synth import synthesise
 from beyondmimic_data.sim.mujoco_backend import TraceEvent
 from beyondmimic_data.tracking.train import Trainer
 
-ROUNDS = 3
+ROUNDS = 8
 
 
 def bench_ppo() -> dict[str, float]:
@@ -24,11 +24,12 @@ def bench_ppo() -> dict[str, float]:
         ``bare_physics_us`` and ``bare_update_us`` a step; ``efficiency``, the share of bare physics and bare
         update in the total.
     """
-    process.prepare(0)
     preset = quick()
+    threads = max(1, int(preset.training.cpus_per_skill))
+    process.prepare(threads)
     preset = dataclasses.replace(preset, synth=dataclasses.replace(preset.synth, seconds=4.0))
     clip = synthesise("stand", preset.synth, preset.control.control_hz)
-    trainer = Trainer([clip], preset, 0)
+    trainer = Trainer([clip], preset, threads)
     trainer.iterate()
     batch = trainer.env.num_envs * preset.ppo.steps_per_env
     totals, physics, updates, bare_physics, bare_updates = [], [], [], [], []
