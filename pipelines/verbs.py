@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assets.building import ALL
+from assets.motion_folder import SYNTHESISED
 from assets.workspace import Workspace, open_workspace, remember
 from beyondmimic_data.config import get_preset
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
@@ -124,7 +125,10 @@ def ship(options: o.Ship) -> Result:
     policy = _last_policy(workspace, options.skill)
     preset = workspace.preset
     changes = differences(get_preset(preset.name), preset) | {"training.minutes": policy.meta["minutes"]}
-    words = [f"--{name} {value}" for name, value in changes.items()]
+    words = [_option(name, value) for name, value in changes.items()]
+    source = workspace.motions.skills.get(options.skill)
+    if source is not None and not options.skill.startswith(f"{SYNTHESISED}__"):
+        words.insert(0, "--motions " + ",".join(clip.path.name for clip in source.clips))
     card = {
         "command": " ".join(["beyondmimic run --preset", preset.name, *words]),
         "seed": preset.training.seed,
@@ -148,6 +152,15 @@ def _last_policy(workspace: Workspace, skill: str) -> Artifact:
         known = ", ".join(workspace.store.keys("policies")) or "none yet: run the graph first"
         raise ConfigError("skill", skill, f"a skill with a policy: {known}")
     return policy
+
+
+def _option(name: str, value: Any) -> str:
+    """Return a change of a preset as the command line spells it."""
+    owner, _, field = name.replace("_", "-").rpartition(".")
+    if isinstance(value, bool):
+        return f"--{owner}.{'' if value else 'no-'}{field}"
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return " ".join([f"--{owner}.{field}", *map(str, values)])
 
 
 def _figures_text(figures: dict[str, Any]) -> str:

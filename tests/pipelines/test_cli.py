@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import tyro
 
 from beyondmimic_data.config import get_preset
 from beyondmimic_data.errors import ConfigError, MotionError
+from beyondmimic_data.overrides import differences
 from pipelines import cli, verbs
 from pipelines import options as o
 
@@ -19,6 +21,7 @@ VERBS = (
     ["bench"],
     ["evaluate", "tracking"],
     ["evaluate", "closed-loop"],
+    ["ship"],
 )
 
 
@@ -133,3 +136,16 @@ def test_evaluating_an_unknown_skill_says_which_there_are(home, capsys):
 def test_evaluating_without_a_diffusion_policy_says_so(home, capsys):
     assert call(["evaluate", "closed-loop", "--protocol", "joystick"]) == 1
     assert "run the graph first" in capsys.readouterr().err
+
+
+def test_a_shipped_policys_command_is_one_that_the_command_line_reads():
+    changes = {
+        "training.shipped_start": False,
+        "training.minutes": 6.5,
+        "ppo.mirror": True,
+        "ppo.hidden_dims": (64, 32),
+        "randomisation.latency_ms": (0.0, 20.0),
+    }
+    words = " ".join(verbs._option(name, value) for name, value in changes.items()).split()
+    options = tyro.cli(o.run_options("quick"), args=words)
+    assert differences(get_preset("quick"), o.chosen_preset(options)) == changes
