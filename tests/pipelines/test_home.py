@@ -1,5 +1,6 @@
 """Runs whose process died, and the one UI of a state folder."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -39,3 +40,14 @@ def test_a_second_ui_on_one_state_folder_refuses_to_start(tmp_path, monkeypatch)
         pass
     with home.only_ui():
         pass
+
+
+def test_runs_side_by_side_never_wait_for_each_others_logging(tmp_path, monkeypatch):
+    # Handlers that log take a lock of their own, then logging's; to configure logging anew takes both in the
+    # other order. So setting up a run must not do that: handlers that exist stay as they are.
+    monkeypatch.setenv("BEYONDMIMIC_STATE", str(tmp_path))
+    with home.open_instance() as instance:
+        mine = logging.NullHandler()
+        mine.name = "made_before_a_run"
+        instance.get_handlers()
+        assert logging.getHandlerByName("made_before_a_run") is mine
