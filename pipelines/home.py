@@ -48,8 +48,9 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
         "concurrency": {},
     }
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(PROJECT), overrides=overrides)) as instance:
-        # Every run would configure Python's logging anew, for handlers that `dagster.yaml` does not have. That
-        # takes logging's lock, then each handler's; a run beside it that logs takes them the other way round.
+        # Every run would configure Python's logging anew, for handlers that `dagster.yaml` does not have.
+        # That takes logging's lock, then each handler's; a run beside it that logs takes them the other way
+        # round.
         vars(instance)["get_yaml_python_handlers"] = list
         yield instance
 
