@@ -48,9 +48,12 @@ class TaskMirror:
     ) -> tuple[TensorDict | None, torch.Tensor | None]:
         """Return observations and actions followed by their mirror images, as rsl-rl's ``Symmetry`` asks."""
         del env
-        both_obs = None if obs is None else torch.cat([obs, self.reflect_observations(obs)])
         both_actions = None if actions is None else torch.cat([actions, self.reflect_actions(actions)])
-        return both_obs, both_actions
+        if obs is None:
+            return None, both_actions
+        image = self.reflect_observations(obs)
+        both = {name: torch.cat([obs[name], image[name]]) for name in self.groups}
+        return TensorDict(both, batch_size=[2 * obs.batch_size[0]]), both_actions
 
 
 def _terms(joint_names: Sequence[str]) -> dict[str, Reflection]:
