@@ -171,6 +171,8 @@ class PpoConfig:
     learning_epochs: int = 5
     mini_batches: int = 4
     max_grad_norm: float = 1.0
+    critic_only_iterations: int = 10
+    """After a warm start, iterations that leave the actor as it is while the critic learns to judge it."""
     mirror: bool = False
     """Let every step teach its mirror image too; costs a second pass of the update."""
 

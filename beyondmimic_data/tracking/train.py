@@ -80,6 +80,8 @@ class Counters:
     seconds: float = 0.0
     falls: int = 0
     physics_failures: int = 0
+    critic_only: int = 0
+    """Iterations left in which only the critic learns."""
 
 
 class Trainer:
@@ -121,6 +123,7 @@ class Trainer:
                 error = float(extras["log"]["body_pos_err_m"])
             self.algorithm.compute_returns(self.observations)
         collected = time.perf_counter()
+        self.algorithm._raw_actor.requires_grad_(not self.counters.critic_only)
         losses = self.algorithm.update()
         if not all(np.isfinite(value) for value in losses.values()):
             raise TrainingDivergedError(
@@ -131,6 +134,7 @@ class Trainer:
         batch = self.env.num_envs * self.preset.ppo.steps_per_env
         counters = self.counters
         counters.iteration += 1
+        counters.critic_only = max(counters.critic_only - 1, 0)
         counters.steps += batch
         counters.seconds += finished - started
         counters.falls += falls
@@ -169,6 +173,8 @@ class Trainer:
         actor, critic = split_state(tensors, "actor"), split_state(tensors, "critic")
         self.algorithm._raw_actor.load_state_dict(actor)
         self.algorithm._raw_critic.load_state_dict(critic)
+        # Its critic judged other clips, or with another discount: followed at once, it unlearns the actor.
+        self.counters.critic_only = self.preset.ppo.critic_only_iterations
         if refit:
             self._refit_normalisers()
 

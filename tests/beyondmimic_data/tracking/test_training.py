@@ -88,6 +88,22 @@ def test_a_warm_start_begins_with_its_parents_networks(clip, preset, trained):
             assert torch.equal(value, parent[f"{part}.{name}"]), name
 
 
+def test_after_a_warm_start_the_critic_learns_first(clip, preset, trained):
+    patient = dataclasses.replace(preset, ppo=dataclasses.replace(preset.ppo, critic_only_iterations=1))
+    trainer = Trainer([clip], patient, 1)
+    trainer.warm_start(trained)
+    weights = []
+    for _ in range(3):
+        state = trainer.algorithm.save()
+        parts = (state[f"{part}_state_dict"]["mlp.0.weight"].clone() for part in ("actor", "critic"))
+        weights.append(list(parts))
+        trainer.iterate()
+    (actor, critic), (actor_1, critic_1), (actor_2, _) = weights
+    assert torch.equal(actor, actor_1)
+    assert not torch.equal(critic, critic_1)
+    assert not torch.equal(actor_1, actor_2)
+
+
 def test_a_start_of_another_skill_is_normalised_by_what_this_skill_shows(clip, preset, trained):
     trainer = Trainer([clip], preset, 1)
     trainer.warm_start(trained, refit=True)
