@@ -368,7 +368,7 @@ def quick() -> Preset:
         # Small batches lose more to waking a second thread than it gives: a core a skill, side by side.
         training=TrainingConfig(
             num_envs=256,
-            minutes=8.0,
+            minutes=7.0,
             check_every_minutes=2.0,
             stop_completion=0.95,
             push=False,
