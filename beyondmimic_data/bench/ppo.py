@@ -11,7 +11,7 @@ from beyondmimic_data import process
 from beyondmimic_data.config import quick
 from beyondmimic_data.motions.synth import synthesise
 from beyondmimic_data.sim.mujoco_backend import TraceEvent
-from beyondmimic_data.tracking.train import Trainer
+from beyondmimic_data.tracking.train import Trainer, torch_threads
 
 ROUNDS = 8
 
@@ -26,7 +26,7 @@ def bench_ppo() -> dict[str, float]:
     """
     preset = quick()
     threads = max(1, int(preset.training.cpus_per_skill))
-    process.prepare(threads)
+    process.prepare(torch_threads(preset, threads))
     preset = dataclasses.replace(preset, synth=dataclasses.replace(preset.synth, seconds=4.0))
     clip = synthesise("stand", preset.synth, preset.control.control_hz)
     trainer = Trainer([clip], preset, threads)

@@ -32,6 +32,10 @@ CHECKPOINT = Path("scratch") / "checkpoint.pt"
 Progress = Callable[[dict[str, float]], None]
 
 
+ROWS_PER_THREAD = 2048
+"""Rows of a minibatch that a torch thread should have: of 768, waking a second one cost more than it gave."""
+
+
 class TrainingDivergedError(BeyondMimicError):
     """The update produced numbers that are not finite."""
 
@@ -69,6 +73,12 @@ def ppo_settings(config: PpoConfig, mirror: TaskMirror) -> dict[str, Any]:
             "symmetry_cfg": symmetry if config.mirror else None,
         },
     }
+
+
+def torch_threads(preset: Preset, threads: int) -> int:
+    """Return how many of so many threads torch should use on this preset's minibatches."""
+    rows = preset.training.num_envs * preset.ppo.steps_per_env // preset.ppo.mini_batches
+    return max(1, min(threads, rows // ROWS_PER_THREAD))
 
 
 @dataclasses.dataclass
@@ -235,14 +245,14 @@ def train_policy(
         warm_start: folder of a policy to start from.
         refit: that policy is of another skill; see ``Trainer.warm_start``. It is dropped if it completes none
             of the check's starts.
-        num_threads: physics and torch threads; 0 takes every core.
+        num_threads: physics threads, and at most so many of torch's; 0 takes every core.
         progress: called with each iteration's figures.
 
     Returns:
         The training record: curve, checks, counters, how it ended.
     """
     threads = num_threads or (os.cpu_count() or 1)
-    process.prepare(threads)
+    process.prepare(torch_threads(preset, threads))
     session = _Session(Trainer(clips, preset, threads), folder)
     if not session.resume() and warm_start is not None:
         session.begin_from(warm_start, refit=refit)

@@ -88,6 +88,11 @@ def test_a_warm_start_begins_with_its_parents_networks(clip, preset, trained):
             assert torch.equal(value, parent[f"{part}.{name}"]), name
 
 
+def test_torch_takes_as_many_threads_as_its_minibatches_can_feed():
+    assert train.torch_threads(get_preset("quick"), 16) == 1
+    assert train.torch_threads(get_preset("paper"), 8) == 8
+
+
 def test_after_a_warm_start_the_critic_learns_first(clip, preset, trained):
     patient = dataclasses.replace(preset, ppo=dataclasses.replace(preset.ppo, critic_only_iterations=1))
     trainer = Trainer([clip], patient, 1)
