@@ -397,6 +397,7 @@ def test() -> Preset:
         base,
         name="test",
         synth=SynthConfig(skills=("stand", "squat"), seconds=2.0),
+        ppo=dataclasses.replace(base.ppo, critic_only_iterations=1),
         training=TrainingConfig(
             num_envs=32,
             max_iterations=2,

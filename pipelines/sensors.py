@@ -1,6 +1,7 @@
 """Sensors: the motion folder, and the comparison of what is wanted with what is there."""
 
 import json
+import time
 from collections.abc import Iterable
 
 import dagster as dg
@@ -11,6 +12,9 @@ from assets.workspace import Workspace
 from beyondmimic_data.errors import BeyondMimicError
 from pipelines.jobs import combined_pipeline, skill_pipeline
 from pipelines.requests import busy, combined_request, skill_request
+
+AUTOMATION_TURN_S = 30.0
+"""s after a run in which ``reconcile`` leaves the shared stages to the automation condition."""
 
 
 @dg.sensor(
@@ -63,10 +67,17 @@ def reconcile(
     known = set(context.instance.get_dynamic_partitions(SKILLS))
     requests, _ = _skill_requests(context, workspace, [k for k in workspace.motions.skills if k in known])
     running, shared_running = busy(context.instance)
-    if not requests and not running and not shared_running:
+    if not requests and not running and not shared_running and not _just_finished(context.instance):
         request = combined_request(context.instance, workspace)
         requests = [request] if request else []
     return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason("all is as it should be")
+
+
+def _just_finished(instance: dg.DagsterInstance) -> bool:
+    """Tell whether the newest run ended a moment ago: the faster automation condition goes first."""
+    records = instance.get_run_records(limit=1)
+    ended = records[0].end_time if records else None
+    return ended is not None and time.time() - ended < AUTOMATION_TURN_S
 
 
 def _skill_requests(
