@@ -11,7 +11,7 @@ from beyondmimic_data import process
 from beyondmimic_data.config import quick
 from beyondmimic_data.motions.synth import synthesise
 from beyondmimic_data.sim.mujoco_backend import TraceEvent
-from beyondmimic_data.tracking.train import Trainer, torch_threads
+from beyondmimic_data.tracking.train import Trainer, minibatch_rows, torch_threads
 
 ROUNDS = 8
 
@@ -44,7 +44,7 @@ def bench_ppo() -> dict[str, float]:
         physics.append(trainer.backend.physics_seconds - before)
         updates.append(figures["update_share"] * totals[-1])
         bare_physics.append(trainer.backend.replay(trace))
-        bare_updates.append(_bare_update(trainer, batch))
+        bare_updates.append(_bare_update(trainer))
     total = statistics.median(totals)
     return {
         "steps_per_s": batch / total,
@@ -57,10 +57,10 @@ def bench_ppo() -> dict[str, float]:
     }
 
 
-def _bare_update(trainer: Trainer, batch: int) -> float:
+def _bare_update(trainer: Trainer) -> float:
     """Return the seconds of forward and backward alone, over the same epochs and minibatches."""
     config = trainer.preset.ppo
-    rows = batch // config.mini_batches
+    rows = minibatch_rows(trainer.preset)
     networks: list[tuple[nn.Module, torch.Tensor]] = []
     for model, group in ((trainer.algorithm._raw_actor, "actor"), (trainer.algorithm._raw_critic, "critic")):
         width = trainer.observations[group].shape[-1]

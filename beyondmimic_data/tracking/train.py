@@ -77,8 +77,13 @@ def ppo_settings(config: PpoConfig, mirror: TaskMirror) -> dict[str, Any]:
 
 def torch_threads(preset: Preset, threads: int) -> int:
     """Return how many of so many threads torch should use on this preset's minibatches."""
+    return max(1, min(threads, minibatch_rows(preset) // ROWS_PER_THREAD))
+
+
+def minibatch_rows(preset: Preset) -> int:
+    """Return how many rows go through the networks at once in an update, mirror images included."""
     rows = preset.training.num_envs * preset.ppo.steps_per_env // preset.ppo.mini_batches
-    return max(1, min(threads, rows // ROWS_PER_THREAD))
+    return 2 * rows if preset.ppo.mirror else rows
 
 
 @dataclasses.dataclass
@@ -133,8 +138,7 @@ class Trainer:
                 error = float(extras["log"]["body_pos_err_m"])
             self.algorithm.compute_returns(self.observations)
         collected = time.perf_counter()
-        self.algorithm._raw_actor.requires_grad_(not self.counters.critic_only)
-        losses = self.algorithm.update()
+        losses = self._update()
         if not all(np.isfinite(value) for value in losses.values()):
             raise TrainingDivergedError(
                 f"PPO losses are not finite after {self.counters.steps} steps: {losses}; "
@@ -165,6 +169,16 @@ class Trainer:
             **{f"loss/{name}": float(value) for name, value in losses.items()},
         }
 
+    def _update(self) -> dict[str, float]:
+        """Update both networks, or the critic alone; an actor held still must not raise the learning rate."""
+        algorithm, held = self.algorithm, self.counters.critic_only > 0
+        algorithm._raw_actor.requires_grad_(not held)
+        learning_rate = algorithm.learning_rate
+        losses = algorithm.update()
+        if held:
+            algorithm.learning_rate = learning_rate
+        return losses
+
     def policy(self) -> TrackingPolicy:
         """Return a copy of the current actor for evaluation."""
         return TrackingPolicy.from_actor_state(
@@ -185,6 +199,8 @@ class Trainer:
         self.algorithm._raw_critic.load_state_dict(critic)
         # Its critic judged other clips, or with another discount: followed at once, it unlearns the actor.
         self.counters.critic_only = self.preset.ppo.critic_only_iterations
+        if self.preset.ppo.schedule == "adaptive":
+            self.algorithm.learning_rate = self.preset.ppo.warm_learning_rate
         if refit:
             self._refit_normalisers()
 
