@@ -13,10 +13,6 @@ STANCE_HALF_WIDTH = 0.14
 STANCE_COM_X = 0.04
 """m; centre of mass in front of the ankles, over the middle of the sole: a start that is tilted back
 must not fall over its heels."""
-STANCE_STAGGER = 0.04
-"""m; the left foot in front of the middle, the right one behind it. A start with METHOD 1.6's noise moves the
-centre of mass by 5.5 cm (standard deviation) over the feet; soles side by side end 8.5 cm from the middle, and
-one start in eight needed a step."""
 STANCE_PELVIS_HEIGHT = 0.757
 """m; the default pose with its soles on the floor."""
 
@@ -38,8 +34,8 @@ SQUAT_DEPTHS = (0.18, 0.215)
 """m the pelvis goes down."""
 SQUAT_PEAK_ACCELERATION = 1.0
 """m/s^2; a squat that must fit into less time goes less deep."""
-SQUAT_PELVIS_PITCH, SQUAT_TORSO_PITCH = 2.0, 3.2
-"""rad for each metre of depth: hips back and chest forward spare the ankle of the rear foot."""
+SQUAT_PELVIS_PITCH, SQUAT_TORSO_PITCH = 0.9, 1.6
+"""rad for each metre of depth."""
 SQUAT_SHOULDER_PITCH, SQUAT_ELBOW = -4.2, -1.0
 """rad for each metre of depth: the arms rise forward as a counterweight."""
 
@@ -65,8 +61,7 @@ def envelope(t: np.ndarray) -> np.ndarray:
 def stance_targets(t: np.ndarray) -> dict[str, np.ndarray]:
     """Return the targets of standing still in the default pose, ready to be moved."""
     n = len(t)
-    left = np.array([STANCE_STAGGER, STANCE_HALF_WIDTH, 0.0])
-    feet = np.stack([left, -left]) + [0, 0, ANKLE_HEIGHT]
+    feet = np.array([[0, STANCE_HALF_WIDTH, ANKLE_HEIGHT], [0, -STANCE_HALF_WIDTH, ANKLE_HEIGHT]])
     upright = np.array([1.0, 0, 0, 0])
     return {
         "foot_pos": np.tile(feet, (n, 1, 1)),

@@ -176,8 +176,14 @@ class Trainer:
         learning_rate = algorithm.learning_rate
         losses = algorithm.update()
         if held:
-            algorithm.learning_rate = learning_rate
+            self._set_learning_rate(learning_rate)
         return losses
+
+    def _set_learning_rate(self, value: float) -> None:
+        """Set what the schedule goes on from, in the optimiser too: checkpoints keep that one."""
+        self.algorithm.learning_rate = value
+        for group in self.algorithm.optimizer.param_groups:
+            group["lr"] = value
 
     def policy(self) -> TrackingPolicy:
         """Return a copy of the current actor for evaluation."""
@@ -200,7 +206,10 @@ class Trainer:
         # Its critic judged other clips, or with another discount: followed at once, it unlearns the actor.
         self.counters.critic_only = self.preset.ppo.critic_only_iterations
         if self.preset.ppo.schedule == "adaptive":
-            self.algorithm.learning_rate = self.preset.ppo.warm_learning_rate
+            self._set_learning_rate(self.preset.ppo.warm_learning_rate)
+        if self.preset.ppo.warm_std is not None:
+            with torch.no_grad():
+                self.algorithm.get_policy().distribution.std_param.fill_(self.preset.ppo.warm_std)
         if refit:
             self._refit_normalisers()
 

@@ -97,13 +97,16 @@ def test_after_a_warm_start_the_critic_learns_first(clip, preset, trained):
     patient = dataclasses.replace(preset, ppo=dataclasses.replace(preset.ppo, critic_only_iterations=1))
     trainer = Trainer([clip], patient, 1)
     trainer.warm_start(trained)
-    weights = []
+    weights, rates = [], []
     for _ in range(3):
         state = trainer.algorithm.save()
         parts = (state[f"{part}_state_dict"]["mlp.0.weight"].clone() for part in ("actor", "critic"))
         weights.append(list(parts))
         trainer.iterate()
+        rates.append(trainer.algorithm.learning_rate)
     (actor, critic), (actor_1, critic_1), (actor_2, _) = weights
+    assert rates[0] == patient.ppo.warm_learning_rate, "an actor held still says nothing of the step's size"
+    assert rates[2] != patient.ppo.warm_learning_rate
     assert torch.equal(actor, actor_1)
     assert not torch.equal(critic, critic_1)
     assert not torch.equal(actor_1, actor_2)
