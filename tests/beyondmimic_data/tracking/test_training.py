@@ -112,6 +112,15 @@ def test_after_a_warm_start_the_critic_learns_first(clip, preset, trained):
     assert not torch.equal(actor_1, actor_2)
 
 
+def test_a_warm_start_may_explore_anew(clip, preset, trained):
+    curious = dataclasses.replace(preset, ppo=dataclasses.replace(preset.ppo, warm_std=0.7))
+    for settings, expected in ((preset, load_weights(trained)["actor.distribution.std_param"]), (curious, 0.7)):
+        trainer = Trainer([clip], settings, 1)
+        trainer.warm_start(trained)
+        std = trainer.algorithm.get_policy().distribution.std_param
+        assert torch.equal(std, torch.as_tensor(expected).expand_as(std))
+
+
 def test_a_start_of_another_skill_is_normalised_by_what_this_skill_shows(clip, preset, trained):
     trainer = Trainer([clip], preset, 1)
     trainer.warm_start(trained, refit=True)
