@@ -114,7 +114,8 @@ def test_after_a_warm_start_the_critic_learns_first(clip, preset, trained):
 
 def test_a_warm_start_may_explore_anew(clip, preset, trained):
     curious = dataclasses.replace(preset, ppo=dataclasses.replace(preset.ppo, warm_std=0.7))
-    for settings, expected in ((preset, load_weights(trained)["actor.distribution.std_param"]), (curious, 0.7)):
+    kept = load_weights(trained)["actor.distribution.std_param"]
+    for settings, expected in ((preset, kept), (curious, 0.7)):
         trainer = Trainer([clip], settings, 1)
         trainer.warm_start(trained)
         std = trainer.algorithm.get_policy().distribution.std_param
