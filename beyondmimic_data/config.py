@@ -175,8 +175,9 @@ class PpoConfig:
     """After a warm start, iterations that leave the actor as it is while the critic learns to judge it."""
     warm_learning_rate: float = 1e-4
     """Where the adaptive learning rate begins after a warm start: the first one would undo what is known."""
-    warm_std: float | None = None
-    """Action deviation to explore with anew after a warm start; ``None`` keeps the parent's."""
+    warm_gamma: float = 0.99
+    """Discount after a start from this skill's own policy: what is left to learn lies further ahead."""
+    warm_lam: float = 0.95
     mirror: bool = False
     """Let every step teach its mirror image too; doubles the rows of an update."""
 

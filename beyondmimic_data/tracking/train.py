@@ -207,11 +207,10 @@ class Trainer:
         self.counters.critic_only = self.preset.ppo.critic_only_iterations
         if self.preset.ppo.schedule == "adaptive":
             self._set_learning_rate(self.preset.ppo.warm_learning_rate)
-        if self.preset.ppo.warm_std is not None:
-            with torch.no_grad():
-                self.algorithm.get_policy().distribution.std_param.fill_(self.preset.ppo.warm_std)
         if refit:
             self._refit_normalisers()
+        else:
+            self.algorithm.gamma, self.algorithm.lam = self.preset.ppo.warm_gamma, self.preset.ppo.warm_lam
 
     @torch.inference_mode()
     def _refit_normalisers(self) -> None:
@@ -235,6 +234,7 @@ class Trainer:
         """Return what a resumed training needs; simulator states are not part of it."""
         return {
             "algorithm": self.algorithm.save(),
+            "discount": [self.algorithm.gamma, self.algorithm.lam],
             "counters": dataclasses.asdict(self.counters),
             "sampler": self.env.sampler.state(),
             "torch_rng": torch.get_rng_state(),
@@ -243,6 +243,7 @@ class Trainer:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from ``state``; episodes restart, so the result is not bit-equal to an undisturbed run."""
         self.algorithm.load(state["algorithm"], None, strict=True)
+        self.algorithm.gamma, self.algorithm.lam = state["discount"]
         self.counters = Counters(**state["counters"])
         self.env.sampler.load_state(state["sampler"])
         torch.set_rng_state(state["torch_rng"])

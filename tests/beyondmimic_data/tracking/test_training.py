@@ -112,14 +112,18 @@ def test_after_a_warm_start_the_critic_learns_first(clip, preset, trained):
     assert not torch.equal(actor_1, actor_2)
 
 
-def test_a_warm_start_may_explore_anew(clip, preset, trained):
-    curious = dataclasses.replace(preset, ppo=dataclasses.replace(preset.ppo, warm_std=0.7))
-    kept = load_weights(trained)["actor.distribution.std_param"]
-    for settings, expected in ((preset, kept), (curious, 0.7)):
-        trainer = Trainer([clip], settings, 1)
-        trainer.warm_start(trained)
-        std = trainer.algorithm.get_policy().distribution.std_param
-        assert torch.equal(std, torch.as_tensor(expected).expand_as(std))
+def test_a_start_from_the_skills_own_policy_looks_further_ahead(clip, preset, trained):
+    own, other, resumed = (Trainer([clip], preset, 1) for _ in range(3))
+    assert (own.algorithm.gamma, own.algorithm.lam) == (preset.ppo.gamma, preset.ppo.lam)
+    own.warm_start(trained)
+    other.warm_start(trained, refit=True)
+    resumed.load_state(own.state())
+    for trainer in (own, resumed):
+        assert (trainer.algorithm.gamma, trainer.algorithm.lam) == (
+            preset.ppo.warm_gamma,
+            preset.ppo.warm_lam,
+        )
+    assert other.algorithm.gamma == preset.ppo.gamma != preset.ppo.warm_gamma
 
 
 def test_a_start_of_another_skill_is_normalised_by_what_this_skill_shows(clip, preset, trained):
