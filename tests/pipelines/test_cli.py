@@ -142,7 +142,8 @@ def test_a_shipped_policys_command_is_one_that_the_command_line_reads():
     changes = {
         "training.shipped_start": False,
         "training.minutes": 6.5,
-        "ppo.mirror": True,
+        "training.push": True,
+        "ppo.mirror": False,
         "ppo.hidden_dims": (64, 32),
         "randomisation.latency_ms": (0.0, 20.0),
     }
