@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 CHECKPOINT = Path("scratch") / "checkpoint.pt"
 Progress = Callable[[dict[str, float]], None]
 
-
 ROWS_PER_THREAD = 2048
 """Rows of a minibatch that a torch thread should have: of 768, waking a second one cost more than it gave."""
 
