@@ -106,8 +106,9 @@ def _installed(package: str) -> str | None:
 
 
 def _training(config: TrainingConfig) -> Mapping[str, Any]:
-    about_the_run = ("cpus_per_skill", "gpus_per_skill", "checkpoint_minutes", "minutes", "shipped_start")
-    return _without(config, *about_the_run)
+    starts = ("shipped_start", "start")
+    about_the_run = ("cpus_per_skill", "gpus_per_skill", "checkpoint_minutes", "minutes")
+    return _without(config, *starts, *about_the_run)
 
 
 def _without(config: Any, *names: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
                 fitting,
                 build.path,
                 warm_start=start.path if start else None,
-                refit=start is not None and start.lineage["key"] != skill,
+                foreign=start is not None and start.lineage["key"] != skill,
                 progress=progress,
             )
         # Training drops a start that is of no use.

@@ -6,6 +6,7 @@ from typing import Any
 
 from assets.workspace import Workspace
 from beyondmimic_data.config import Preset
+from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.tracking.shipped import ShippedPolicy, shipped_policies
 from storage.artifacts import Artifact, describe
 
@@ -34,23 +35,46 @@ def network(preset: Preset) -> dict[str, Any]:
 def find_start(workspace: Workspace, skill: str) -> Start | None:
     """Return the policy to start from, of the networks that fit, or ``None``.
 
-    It is the skill's own last one, else the one of its name that ships with the project, else the most
-    complete of the other skills' and of all that ship: that has learned to keep its balance already.
+    It is the one of the skill that ``training.start`` names. By default it is the skill's own last one, else
+    the one of its name that ships with the project, else the most complete of the other skills' and of all
+    that ship: that has learned to keep its balance already.
+
+    Raises:
+        ConfigError: ``training.start`` names a skill without a policy that fits.
     """
-    wanted, store = network(workspace.preset), workspace.store
-    own = [a for a in store.list(KIND, skill) if a.meta["network"] == wanted]
+    training = workspace.preset.training
+    if training.start is not None:
+        return _named_start(workspace, training.start)
+    own = _trained(workspace, skill)
     if own:
         return _of_artifact(own[-1])
-    shipped = []
-    if workspace.preset.training.shipped_start:
-        shipped = [policy for policy in shipped_policies() if policy.network == wanted]
+    shipped = _shipped(workspace) if training.shipped_start else []
     for policy in shipped:
         if policy.skill == skill:
             return _of_shipped(policy)
-    others = [a for key in store.keys(KIND) for a in store.list(KIND, key) if a.meta["network"] == wanted]
+    others = [a for key in workspace.store.keys(KIND) for a in _trained(workspace, key)]
     others.sort(key=lambda artifact: artifact.created, reverse=True)
     starts = [*map(_of_artifact, others), *map(_of_shipped, shipped)]
     return max(starts, key=lambda start: start.completion, default=None)
+
+
+def _named_start(workspace: Workspace, skill: str) -> Start:
+    starts = [_of_shipped(policy) for policy in _shipped(workspace) if policy.skill == skill]
+    starts += map(_of_artifact, _trained(workspace, skill))
+    if not starts:
+        raise ConfigError("training.start", skill, "a skill with a policy whose network fits this preset")
+    return starts[-1]
+
+
+def _trained(workspace: Workspace, skill: str) -> list[Artifact]:
+    """Return a skill's policies whose networks fit, the newest last."""
+    wanted = network(workspace.preset)
+    return [a for a in workspace.store.list(KIND, skill) if a.meta["network"] == wanted]
+
+
+def _shipped(workspace: Workspace) -> list[ShippedPolicy]:
+    wanted = network(workspace.preset)
+    return [policy for policy in shipped_policies() if policy.network == wanted]
 
 
 def _of_artifact(policy: Artifact) -> Start:

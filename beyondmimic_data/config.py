@@ -176,8 +176,10 @@ class PpoConfig:
     warm_learning_rate: float = 1e-4
     """Where the adaptive learning rate begins after a warm start: the first one would undo what is known."""
     warm_gamma: float = 0.99
-    """Discount after a start from this skill's own policy: what is left to learn lies further ahead."""
+    """Discount after a warm start: what is left to learn lies further ahead."""
     warm_lam: float = 0.95
+    warm_std: float = 0.4
+    """Deviation of actions after a start from another skill's policy, in action units."""
     mirror: bool = False
     """Let every step teach its mirror image too; doubles the rows of an update."""
 
@@ -197,6 +199,9 @@ class TrainingConfig:
     """Push the robot during training."""
     shipped_start: bool = True
     """Let a skill without a policy of its own start from one that ships with the project."""
+    start: str | None = None
+    """Key of the skill whose policy training starts from, its last one or the one that ships; by default the
+    skill's own or the most complete."""
     stop_completion: float = 0.97
     """Completion on the check seeds that ends training early."""
     checkpoint_minutes: float = 2.0
@@ -365,6 +370,9 @@ def quick() -> Preset:
             steps_per_env=12,
             gamma=0.97,
             lam=0.9,
+            warm_gamma=0.98,
+            warm_lam=0.93,
+            warm_learning_rate=3e-4,
             learning_epochs=2,
             entropy_coef=0.002,
             desired_kl=0.03,

@@ -61,8 +61,12 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
     from pipelines import options as o
     from pipelines import verbs
 
+    def of_preset(verb: type[o.Run]) -> Callable[[list[str]], type]:
+        return lambda rest: o.with_settings(verb, _value_of("--preset", rest) or verb.preset)
+
     return {
-        ("run",): (lambda rest: o.run_options(_value_of("--preset", rest) or o.Run.preset), verbs.run),
+        ("run",): (of_preset(o.Run), verbs.run),
+        ("train",): (of_preset(o.Train), verbs.train),
         ("ui",): (lambda _: o.Ui, verbs.ui),
         ("motions", "check"): (lambda _: o.MotionsCheck, verbs.motions_check),
         ("bench",): (lambda _: o.Bench, verbs.bench),

@@ -4,7 +4,8 @@ import dagster as dg
 
 from assets.partitions import skills
 
-SKILL_ASSETS = ("motion", "tracking_policy", "rollouts")
+TRAINING_ASSETS = ("motion", "tracking_policy")
+SKILL_ASSETS = (*TRAINING_ASSETS, "rollouts")
 COMBINED_ASSETS = ("dataset", "diffusion_policy", "closed_loop_report", "deployment_bundle")
 
 skill_pipeline = dg.define_asset_job(

@@ -27,6 +27,14 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Train(Run):
+    """Train tracking policies as far as their gates: no rollouts, no diffusion policy."""
+
+    skills: tuple[str, ...] = ()
+    """Keys of the skills to train, such as synth__stand; every skill by default."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Ui:
     """Open the Dagster UI, with the sensors and schedules that keep the graph up to date."""
 
@@ -96,8 +104,8 @@ class Ship:
     """Print one JSON document on standard output and everything else on standard error."""
 
 
-def run_options(preset: str) -> type[Run]:
-    """Return ``Run`` with all of a preset's fields as further options.
+def with_settings(verb: type[Run], preset: str) -> type[Run]:
+    """Return a verb's options with all of a preset's fields as further ones.
 
     Raises:
         ConfigError: no such preset.
@@ -115,8 +123,8 @@ def run_options(preset: str) -> type[Run]:
         Annotated[settings, tyro.conf.arg(name="")],
         dataclasses.field(default=settings()),
     )
-    made = dataclasses.make_dataclass("Run", [field], bases=(Run,), frozen=True)
-    made.__doc__ = Run.__doc__
+    made = dataclasses.make_dataclass(verb.__name__, [field], bases=(verb,), frozen=True)
+    made.__doc__ = verb.__doc__
     return made
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,22 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from assets.building import ALL
 from assets.closed_loop_report import REPORT
 from assets.dataset import rollouts_or_reason, survey
+from assets.motion import find_motion
 from assets.motion_folder import SYNTHESISED, add_motions, add_synthesised
 from assets.partitions import SKILLS
 from assets.status import skill_status
+from assets.tracking_policy import find_policy
 from assets.workspace import Workspace, remember
 from beyondmimic_data.cluster import Cluster
 from beyondmimic_data.config import get_preset
-from beyondmimic_data.errors import BeyondMimicError, GateError
+from beyondmimic_data.errors import BeyondMimicError, ConfigError, GateError
 from beyondmimic_data.files import read_json
 from beyondmimic_data.overrides import differences
 from beyondmimic_data.tracking.policy_files import EVALUATION
 from pipelines.cli import INTERRUPTED
 from pipelines.definitions import defs
 from pipelines.home import DRIVER_TAG, driver, end_interrupted_runs, open_instance
-from pipelines.jobs import combined_pipeline, skill_pipeline
+from pipelines.jobs import COMBINED_ASSETS, SKILL_ASSETS, TRAINING_ASSETS, combined_pipeline, skill_pipeline
 from pipelines.requests import TOKEN_TAG, combined_token, skill_token
 
 log = logging.getLogger("beyondmimic.run")
@@ -76,24 +78,26 @@ class GraphRun:
             self.instance.delete_dynamic_partition(SKILLS, gone)
         return keys
 
-    def skill(self, key: str) -> Outcome:
-        """Run one skill; what is there already is only recorded."""
+    def skill(self, key: str, assets: Sequence[str] = SKILL_ASSETS) -> Outcome:
+        """Run one skill, as far as the given assets; what is there already is only recorded."""
         try:
             token = skill_token(self.instance, self.workspace, key)
         except BeyondMimicError as error:
             return Outcome(False, str(error))
-        return self._execute(skill_pipeline.name, token, key)
+        return self._execute(skill_pipeline.name, token, key, assets)
 
     def combined(self) -> Outcome:
         """Run what all skills share."""
-        return self._execute(combined_pipeline.name, combined_token(self.instance, self.workspace), None)
+        token = combined_token(self.instance, self.workspace)
+        return self._execute(combined_pipeline.name, token, None, COMBINED_ASSETS)
 
-    def _execute(self, job: str, token: str | None, partition: str | None) -> Outcome:
+    def _execute(self, job: str, token: str | None, partition: str | None, assets: Sequence[str]) -> Outcome:
         tags = {DRIVER_TAG: driver(), **({TOKEN_TAG: token} if token else {})}
         result = self._definitions.resolve_job_def(job).execute_in_process(
             run_config=self._config,
             instance=self.instance,
             partition_key=partition,
+            asset_selection=[dg.AssetKey(name) for name in assets],
             tags=tags,
             raise_on_error=False,
         )
@@ -118,17 +122,8 @@ def run_graph(workspace: Workspace, motions: Sequence[Path], cluster: Cluster) -
         BeyondMimicError: a stage after the skills failed.
     """
     started = time.monotonic()
-    remember(workspace)
-    add_synthesised(workspace)
-    add_motions(workspace, motions)
-    with open_instance() as instance:
-        end_interrupted_runs(instance)
-        graph = GraphRun(instance, workspace, cluster)
-        keys = graph.sync_skills()
-        log.info("%d skills: %s", len(keys), ", ".join(keys))
-        for error in workspace.motions.errors:
-            log.warning("%s", error)
-        outcomes = _run_skills(graph, keys)
+    with _opened(workspace, motions, cluster) as (graph, keys):
+        outcomes = _side_by_side(graph, keys, _run_skill, _complete)
         log.info("skills done after %.1f minutes; now what they share", (time.monotonic() - started) / 60)
         shared = _run_combined(graph)
     found = survey(workspace)
@@ -144,6 +139,50 @@ def run_graph(workspace: Workspace, motions: Sequence[Path], cluster: Cluster) -
     }
 
 
+def train_skills(
+    workspace: Workspace, motions: Sequence[Path], cluster: Cluster, skills: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Synthesise, add motions, and train skills as far as their gates: no rollouts, nothing shared.
+
+    Args:
+        workspace: where, and with which numbers.
+        motions: files and folders to add to the motion folder.
+        cluster: where actors run.
+        skills: keys; every skill by default.
+
+    Returns:
+        For each skill ``skill``, ``passed``, ``completion`` and ``problem``.
+
+    Raises:
+        ConfigError: no such skill.
+    """
+    with _opened(workspace, motions, cluster) as (graph, keys):
+        for skill in skills:
+            if skill not in keys:
+                raise ConfigError("skills", skill, "one of " + ", ".join(keys))
+        wanted = [key for key in keys if key in skills] if skills else keys
+        outcomes = _side_by_side(graph, wanted, _train_skill, _trained)
+    return [_training_line(workspace, key, outcome) for key, outcome in outcomes.items()]
+
+
+@contextlib.contextmanager
+def _opened(
+    workspace: Workspace, motions: Sequence[Path], cluster: Cluster
+) -> Iterator[tuple[GraphRun, list[str]]]:
+    """Fill the motion folder and open Dagster's instance; gives the graph and its skills."""
+    remember(workspace)
+    add_synthesised(workspace)
+    add_motions(workspace, motions)
+    with open_instance() as instance:
+        end_interrupted_runs(instance)
+        graph = GraphRun(instance, workspace, cluster)
+        keys = graph.sync_skills()
+        log.info("%d skills: %s", len(keys), ", ".join(keys))
+        for error in workspace.motions.errors:
+            log.warning("%s", error)
+        yield graph, keys
+
+
 def _cluster_config(cluster: Cluster) -> dict[str, Any]:
     """Return a cluster as its resource's configuration."""
     fields = ("address", "num_cpus", "object_store_mb")
@@ -157,17 +196,22 @@ def _order(workspace: Workspace) -> list[str]:
     return sorted(workspace.motions.skills, key=lambda key: (rank.get(key, len(first)), key))
 
 
-def _run_skills(graph: GraphRun, keys: Sequence[str]) -> dict[str, Outcome]:
+def _side_by_side(
+    graph: GraphRun,
+    keys: Sequence[str],
+    run: Callable[[GraphRun, str], Outcome],
+    complete: Callable[[Workspace, str], bool],
+) -> dict[str, Outcome]:
     """Run skills side by side as far as the cluster has CPUs to train them; without work Ray stays off."""
     workspace, cluster = graph.workspace, graph.cluster
     with contextlib.ExitStack() as stack:
         at_once = 1
-        if not all(_complete(workspace, key) for key in keys):
+        if not all(complete(workspace, key) for key in keys):
             stack.enter_context(cluster.session())
             at_once = cluster.workers(workspace.preset.training.cpus_per_skill)
         pool = ThreadPoolExecutor(at_once)
         try:
-            return dict(zip(keys, pool.map(lambda key: _run_skill(graph, key), keys), strict=True))
+            return dict(zip(keys, pool.map(lambda key: run(graph, key), keys), strict=True))
         except KeyboardInterrupt:
             # Threads that wait for actors cannot be interrupted. What they build is locked until the process
             # ends and goes on from its checkpoint in the next run; Ray's processes end with this one.
@@ -176,6 +220,18 @@ def _run_skills(graph: GraphRun, keys: Sequence[str]) -> dict[str, Outcome]:
             os._exit(INTERRUPTED)
         finally:
             pool.shutdown()
+
+
+def _train_skill(graph: GraphRun, key: str) -> Outcome:
+    """Train one skill and say what came of it."""
+    outcome = graph.skill(key, TRAINING_ASSETS)
+    line = _training_line(graph.workspace, key, outcome)
+    if line["completion"] is None:
+        log.warning("%s: no policy: %s", key, outcome.problem)
+    else:
+        verdict = "passes its gate" if line["passed"] else "fails its gate"
+        log.info("%s %s: %.0f %% of starts complete", key, verdict, 100 * line["completion"])
+    return outcome
 
 
 def _run_skill(graph: GraphRun, key: str) -> Outcome:
@@ -200,6 +256,24 @@ def _run_combined(graph: GraphRun) -> Outcome:
 def _complete(workspace: Workspace, key: str) -> bool:
     """Tell whether the store has all that a skill should have."""
     return all(stage.complete for stage in skill_status(workspace, key))
+
+
+def _trained(workspace: Workspace, key: str) -> bool:
+    """Tell whether a skill has the policy that it should have."""
+    return all(stage.complete for stage in skill_status(workspace, key) if stage.asset in TRAINING_ASSETS)
+
+
+def _training_line(workspace: Workspace, key: str, outcome: Outcome) -> dict[str, Any]:
+    """Return what a skill's training came to."""
+    clips = find_motion(workspace, key)
+    policy = find_policy(workspace, key, clips) if clips is not None else None
+    gate = policy.meta["gate"] if policy else {"passed": False, "completion": None}
+    return {
+        "skill": key,
+        "passed": gate["passed"],
+        "completion": gate["completion"],
+        "problem": outcome.problem,
+    }
 
 
 def _problem(result: dg.ExecuteInProcessResult) -> str:

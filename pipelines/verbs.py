@@ -39,12 +39,18 @@ def run(options: o.Run) -> Result:
     from beyondmimic_data.cluster import Cluster
     from pipelines.run_graph import run_graph
 
-    preset = o.chosen_preset(options)
-    changes = differences(get_preset(preset.name), preset)
-    workspace = open_workspace(preset=preset.name, overrides=changes)
-    motions = [Path(part) for entry in options.motions for part in entry.split(",") if part]
-    document = run_graph(workspace, motions, Cluster())
+    document = run_graph(_workspace_of(options), _paths_of(options), Cluster())
     return Result(document, _run_text(document))
+
+
+def train(options: o.Train) -> Result:
+    """Train skills as far as their gates."""
+    from beyondmimic_data.cluster import Cluster
+    from pipelines.run_graph import train_skills
+
+    lines = train_skills(_workspace_of(options), _paths_of(options), Cluster(), options.skills)
+    text = "\n".join(_training_text(line) for line in lines)
+    return Result(lines, text, ok=all(line["completion"] is not None for line in lines))
 
 
 def ui(options: o.Ui) -> Result:
@@ -139,6 +145,24 @@ def ship(options: o.Ship) -> Result:
     made = shipped.ship(policy.path, options.skill, card)
     document = {"skill": made.skill, "folder": str(made.path), "completion": made.completion}
     return Result(document, _figures_text(document))
+
+
+def _workspace_of(options: o.Run) -> Workspace:
+    """Return the workspace with the numbers that were asked for."""
+    preset = o.chosen_preset(options)
+    changes = differences(get_preset(preset.name), preset)
+    return open_workspace(preset=preset.name, overrides=changes)
+
+
+def _paths_of(options: o.Run) -> list[Path]:
+    return [Path(part) for entry in options.motions for part in entry.split(",") if part]
+
+
+def _training_text(line: dict[str, Any]) -> str:
+    if line["completion"] is None:
+        return f"{line['skill']}: no policy: {line['problem']}"
+    verdict = "passed" if line["passed"] else "failed"
+    return f"{line['skill']}: {line['completion']:.0%} of starts complete, gate {verdict}"
 
 
 def _last_policy(workspace: Workspace, skill: str) -> Artifact:

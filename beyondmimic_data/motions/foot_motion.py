@@ -5,7 +5,7 @@ import numpy as np
 from beyondmimic_data import rotations
 from beyondmimic_data.motions import balance
 from beyondmimic_data.motions.footsteps import SETTLE, FootstepPlan, Step
-from beyondmimic_data.motions.standing import ANKLE_HEIGHT, ramp, tilt
+from beyondmimic_data.motions.posture import ANKLE_HEIGHT, ramp, tilt
 
 SWING_HEIGHT = 0.055
 """m the sole rises in a step on the spot."""

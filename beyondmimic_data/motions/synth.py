@@ -4,11 +4,12 @@ import numpy as np
 
 from beyondmimic_data.config import SynthConfig
 from beyondmimic_data.errors import ConfigError
-from beyondmimic_data.motions import standing, walking, whole_body_ik
+from beyondmimic_data.motions import standing, walking
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
+from beyondmimic_data.motions.posture import frame_times
 from beyondmimic_data.motions.walk_commands import walk_commands
 
-SYNTH_VERSION = "2"
+SYNTH_VERSION = "3"
 """Raised by hand when a synthesised motion changes."""
 
 SKILLS = ("stand", "squat", "walk")
@@ -38,8 +39,7 @@ def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
         qpos = walking.walk_qpos(walk_commands(config, control_hz), control_hz)
     else:
         rng = np.random.default_rng([config.seed, SKILLS.index(skill)])
-        make = {"stand": standing.stand_targets, "squat": standing.squat_targets}[skill]
-        targets = make(standing.frame_times(config.seconds, control_hz), rng)
-        qpos = whole_body_ik.solve(targets, 1 / control_hz)
+        make = {"stand": standing.stand_qpos, "squat": standing.squat_qpos}[skill]
+        qpos = make(frame_times(config.seconds, control_hz), rng)
     source = {"importer": "synth", "skill": skill, "synth_version": SYNTH_VERSION, "seed": str(config.seed)}
     return clip_from_qpos(f"synth__{skill}", qpos, control_hz, control_hz, source)

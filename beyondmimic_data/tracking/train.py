@@ -190,39 +190,26 @@ class Trainer:
             {k: v.clone() for k, v in self.algorithm.save()["actor_state_dict"].items()}
         )
 
-    def warm_start(self, folder: Path, *, refit: bool = False) -> None:
-        """Take actor and critic from another policy of the same shape.
+    def warm_start(self, folder: Path, *, foreign: bool = False) -> None:
+        """Take actor, critic and both normalisers from another policy of the same shape.
 
         Args:
             folder: the policy's folder.
-            refit: normalise by what this skill's clips show, not by what the other policy saw. A command that
-                hardly varied there is a hundred standard deviations off here.
+            foreign: it is another skill's. A converged one explores too little to learn a new motion, so its
+                actions get the deviation ``warm_std`` again.
         """
         tensors = load_weights(folder)
         actor, critic = split_state(tensors, "actor"), split_state(tensors, "critic")
         self.algorithm._raw_actor.load_state_dict(actor)
         self.algorithm._raw_critic.load_state_dict(critic)
+        config = self.preset.ppo
+        if foreign:
+            self.algorithm.get_policy().distribution.std_param.data.fill_(config.warm_std)
         # Its critic judged other clips, or with another discount: followed at once, it unlearns the actor.
-        self.counters.critic_only = self.preset.ppo.critic_only_iterations
-        if self.preset.ppo.schedule == "adaptive":
-            self._set_learning_rate(self.preset.ppo.warm_learning_rate)
-        if refit:
-            self._refit_normalisers()
-        else:
-            self.algorithm.gamma, self.algorithm.lam = self.preset.ppo.warm_gamma, self.preset.ppo.warm_lam
-
-    @torch.inference_mode()
-    def _refit_normalisers(self) -> None:
-        """Fit both normalisers anew to a batch of steps that follow the reference without feedback."""
-        models = self.algorithm._raw_actor, self.algorithm._raw_critic
-        for model in models:
-            model.obs_normalizer.count.zero_()
-        world = self.env.world
-        for _ in range(self.preset.ppo.steps_per_env):
-            for model in models:
-                model.update_normalization(self.observations)
-            following = world.reference.joint_pos - world.bodies.default_joint_pos
-            self.observations, *_ = self.env.step(following / world.bodies.action_scale)
+        self.counters.critic_only = config.critic_only_iterations
+        if config.schedule == "adaptive":
+            self._set_learning_rate(config.warm_learning_rate)
+        self.algorithm.gamma, self.algorithm.lam = config.warm_gamma, config.warm_lam
 
     def save(self, folder: Path) -> None:
         """Write the policy: actor and critic as safetensors."""
@@ -254,7 +241,7 @@ def train_policy(
     folder: Path,
     *,
     warm_start: Path | None = None,
-    refit: bool = False,
+    foreign: bool = False,
     num_threads: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -268,8 +255,8 @@ def train_policy(
         preset: every number.
         folder: where the policy goes.
         warm_start: folder of a policy to start from.
-        refit: that policy is of another skill; see ``Trainer.warm_start``. It is dropped if it completes none
-            of the check's starts.
+        foreign: that policy is of another skill; see ``Trainer.warm_start``. It is dropped if it completes
+            none of the check's starts.
         num_threads: physics threads, and at most so many of torch's; 0 takes every core.
         progress: called with each iteration's figures.
 
@@ -280,8 +267,8 @@ def train_policy(
     process.prepare(torch_threads(preset, threads))
     session = _Session(Trainer(clips, preset, threads), folder)
     if not session.resume() and warm_start is not None:
-        session.begin_from(warm_start, refit=refit)
-        if refit and not session.checks[-1]["completion"]:
+        session.begin_from(warm_start, foreign=foreign)
+        if foreign and not session.checks[-1]["completion"]:
             # Weights that know nothing of this skill learn it more slowly than none.
             log.info("another skill's policy completes no start here; from nothing instead")
             session = _Session(Trainer(clips, preset, threads), folder)
@@ -306,9 +293,9 @@ class _Session:
         self._checked_at = trainer.counters.seconds
         self._saved_at = trainer.counters.seconds
 
-    def begin_from(self, policy: Path, *, refit: bool) -> None:
+    def begin_from(self, policy: Path, *, foreign: bool) -> None:
         """Start from another policy and check it: it may pass as it is."""
-        self.trainer.warm_start(policy, refit=refit)
+        self.trainer.warm_start(policy, foreign=foreign)
         self.start = policy.name
         self.check()
 

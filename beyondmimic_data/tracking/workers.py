@@ -19,7 +19,7 @@ class SkillTrainer:
     """The body of an actor: trains one skill and holds it against its gate."""
 
     def run(
-        self, clip_paths: Sequence[Path], preset: Preset, folder: Path, warm_start: Path | None, refit: bool
+        self, clip_paths: Sequence[Path], preset: Preset, folder: Path, warm_start: Path | None, foreign: bool
     ) -> dict[str, Any]:
         """Train, export and evaluate; writes the policy folder's files and returns the gate's report."""
         from beyondmimic_data.motions.clip import Clip
@@ -46,7 +46,7 @@ class SkillTrainer:
                 preset,
                 folder,
                 warm_start=warm_start,
-                refit=refit,
+                foreign=foreign,
                 num_threads=threads,
                 progress=report,
             )
@@ -69,7 +69,7 @@ def train_skill(
     folder: Path,
     *,
     warm_start: Path | None = None,
-    refit: bool = False,
+    foreign: bool = False,
     progress: Callable[[str], None] = log.info,
     poll_seconds: float = 15.0,
 ) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def train_skill(
         preset: every number; ``training.cpus_per_skill`` is what the actor reserves.
         folder: the policy's folder.
         warm_start: folder of the policy to start from.
-        refit: that policy is of another skill; see ``Trainer.warm_start``.
+        foreign: that policy is of another skill; see ``Trainer.warm_start``.
         progress: receives a line while training runs.
         poll_seconds: time between lines.
 
@@ -93,7 +93,7 @@ def train_skill(
     cpus, gpus = preset.training.cpus_per_skill, preset.training.gpus_per_skill
     remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=2, max_task_retries=2)(SkillTrainer)
     actor: Any = remote.remote()
-    task = actor.run.remote(list(clip_paths), preset, folder, warm_start, refit)
+    task = actor.run.remote(list(clip_paths), preset, folder, warm_start, foreign)
     try:
         while not ray.wait([task], timeout=poll_seconds)[0]:
             line = _progress_line(folder / "scratch" / PROGRESS_FILE, preset)

@@ -9,6 +9,7 @@ from assets.warm_start import KIND, find_start
 from assets.warm_start import network as network_of
 from assets.workspace import Workspace
 from beyondmimic_data.config import Preset, get_preset
+from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.tracking import shipped
 
 
@@ -104,3 +105,21 @@ def test_a_shipped_policy_of_another_shape_is_no_start(shipping):
     ppo = dataclasses.replace(shipping.preset.ppo, hidden_dims=(8,))
     other = dataclasses.replace(shipping, preset=dataclasses.replace(shipping.preset, ppo=ppo))
     assert find_start(other, "squat") is None
+
+
+def test_a_named_start_comes_before_the_skills_own(shipping):
+    add(shipping, "squat", "c", 0.99)
+    training = dataclasses.replace(shipping.preset.training, start="stand")
+    named = dataclasses.replace(shipping, preset=dataclasses.replace(shipping.preset, training=training))
+    start = find_start(named, "squat")
+    assert start is not None
+    assert (start.lineage["kind"], start.path.name) == ("shipped", "stand")
+    add(named, "stand", "a", 0.10)
+    assert recipe_of_start(named, "squat") == "a"
+
+
+def test_a_named_start_that_is_not_there_is_one_clear_error(workspace):
+    training = dataclasses.replace(workspace.preset.training, start="hop")
+    named = dataclasses.replace(workspace, preset=dataclasses.replace(workspace.preset, training=training))
+    with pytest.raises(ConfigError, match=r"training\.start.*hop"):
+        find_start(named, "squat")

@@ -16,6 +16,7 @@ from pipelines import options as o
 
 VERBS = (
     ["run"],
+    ["train"],
     ["ui"],
     ["motions", "check"],
     ["bench"],
@@ -67,11 +68,18 @@ def test_run_offers_every_number_of_the_preset_with_its_value(capsys):
     assert f"(default: {get_preset('test').training.num_envs})" in out
 
 
+def test_training_an_unknown_skill_says_which_there_are(home, capsys):
+    assert call(["train", "--preset", "test", "--skills", "hop"]) == 1
+    err = capsys.readouterr().err
+    assert "'hop'" in err
+    assert "synth__stand" in err
+
+
 def test_options_change_the_preset_and_nothing_else():
     import tyro
 
     words = ["--preset", "test", "--ppo.gamma", "0.5", "--train-minutes", "7", "--rollouts.noise", "none"]
-    preset = o.chosen_preset(tyro.cli(o.run_options("test"), args=words))
+    preset = o.chosen_preset(tyro.cli(o.with_settings(o.Run, "test"), args=words))
     assert (preset.ppo.gamma, preset.training.minutes, preset.rollouts.noise) == (0.5, 7.0, "none")
     assert preset.diffusion == get_preset("test").diffusion
     assert preset.name == "test"
@@ -148,5 +156,5 @@ def test_a_shipped_policys_command_is_one_that_the_command_line_reads():
         "randomisation.latency_ms": (0.0, 20.0),
     }
     words = " ".join(verbs._option(name, value) for name, value in changes.items()).split()
-    options = tyro.cli(o.run_options("quick"), args=words)
+    options = tyro.cli(o.with_settings(o.Run, "quick"), args=words)
     assert differences(get_preset("quick"), o.chosen_preset(options)) == changes

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -40,9 +41,13 @@ class Project:
         }
 
     def run(self, *words: str) -> dict:
-        """Run the graph; returns the document, which has to be all of standard output."""
+        """Run the graph; returns its document."""
+        return self.call("run", *words)
+
+    def call(self, verb: str, *words: str) -> Any:
+        """Run a verb; returns the document, which has to be all of standard output."""
         result = subprocess.run(
-            [PROGRAM, "run", "--preset", "test", "--json", *words],
+            [PROGRAM, verb, "--preset", "test", "--json", *words],
             capture_output=True,
             text=True,
             timeout=800,
@@ -98,8 +103,29 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def first(project):
+def trained(project):
+    """One skill trained alone, before anything else ran."""
+    return project.call("train", "--skills", "synth__stand"), project.artifacts()
+
+
+@pytest.fixture(scope="module")
+def first(project, trained):
     return project.run()
+
+
+def test_training_a_skill_alone_ends_at_its_gate(trained):
+    lines, artifacts = trained
+    assert [(line["skill"], line["problem"]) for line in lines] == [("synth__stand", None)]
+    assert lines[0]["passed"]
+    assert {name: len(versions) for name, versions in artifacts.items()} == {
+        "motions/synth__stand": 1,
+        "policies/synth__stand": 1,
+    }
+
+
+def test_the_graph_goes_on_from_a_skill_trained_alone(project, first, trained):
+    _, before = trained
+    assert project.artifacts().items() >= before.items()
 
 
 def test_the_graph_completes_and_says_where_its_results_are(first):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from beyondmimic_data.motions import balance, kinematics, standing, whole_body_ik
+from beyondmimic_data.motions import balance, kinematics, posture, whole_body_ik
 from beyondmimic_data.robots import g1
 
 DT = 0.02
@@ -89,8 +89,11 @@ def test_inverse_kinematics_finds_the_poses_behind_the_targets() -> None:
 
 
 def test_inverse_kinematics_meets_feet_and_balance_exactly() -> None:
-    t = standing.frame_times(3.0, 50.0)
-    targets = standing.squat_targets(t, np.random.default_rng(1))
+    t = posture.frame_times(3.0, 50.0)
+    stance = posture.stance_targets(t)
+    stance["pelvis_height"] -= 0.12 * posture.ramp(t / 1.5) * posture.ramp((3.0 - t) / 1.5)
+    stance["com_xy"][:, 1] += 0.03 * np.sin(2 * np.pi * t / 3.0)
+    targets = whole_body_ik.Targets(**stance)
     qpos = whole_body_ik.solve(targets, DT)
     feet = balance.feet_of(kinematics.forward(qpos)[0])
     com, _ = balance.com_and_zmp(qpos, DT)
@@ -100,8 +103,7 @@ def test_inverse_kinematics_meets_feet_and_balance_exactly() -> None:
 
 
 def test_targets_out_of_reach_break_neither_limits_nor_speed() -> None:
-    t = standing.frame_times(1.0, 50.0)
-    targets = standing.stand_targets(t, np.random.default_rng(1))
+    targets = whole_body_ik.Targets(**posture.stance_targets(posture.frame_times(1.0, 50.0)))
     away = targets.foot_pos.copy()
     away[20:, 0] += 0.7, 0.5, 0.4
     qpos = whole_body_ik.solve(dataclasses.replace(targets, foot_pos=away), DT)

@@ -1,11 +1,13 @@
 """Commands, footsteps, foot motion and the targets of standing: known answers and properties."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from beyondmimic_data import rotations
 from beyondmimic_data.config import SynthConfig
-from beyondmimic_data.motions import balance, foot_motion, footsteps, standing, walk_commands
+from beyondmimic_data.motions import balance, foot_motion, footsteps, posture, standing, walk_commands
 
 RATE = 50.0
 
@@ -134,7 +136,7 @@ def test_planned_pressure_is_under_the_stance_foot_while_the_other_swings() -> N
 
 def test_ramp_is_a_minimum_jerk_step() -> None:
     s = np.linspace(-0.5, 1.5, 4001)
-    values = standing.ramp(s)
+    values = posture.ramp(s)
     assert values[s <= 0].max() == 0
     assert values[s >= 1].min() == 1
     acceleration = np.gradient(np.gradient(values, s), s)
@@ -142,12 +144,49 @@ def test_ramp_is_a_minimum_jerk_step() -> None:
     assert acceleration.max() == pytest.approx(10 / np.sqrt(3), rel=1e-3)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_bouts_take_turns_and_end_at_home(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    bouts = standing.stand_bouts(20.0, rng)
+    plan = standing.plan_bouts(bouts, rng)
+    assert len(plan.steps) == sum(bout.steps for bout in bouts) > 6
+    feet = plan.feet.copy()
+    for step in plan.steps:
+        np.testing.assert_array_equal(step.before, feet[step.foot])
+        np.testing.assert_array_equal(step.stance, feet[1 - step.foot])
+        assert step.start < step.lift < step.land
+        assert (np.abs(step.after - plan.feet[step.foot]) <= standing.PLACEMENT).all()
+        feet[step.foot] = step.after
+    np.testing.assert_array_equal(feet, plan.feet)
+    assert sum(step.stops for step in plan.steps) == len(bouts)
+    for bout, following in zip(bouts, [*bouts[1:], None]):
+        own = [s for s in plan.steps if bout.start <= s.start < bout.end]
+        assert own[-1].land + footsteps.SETTLE == pytest.approx(bout.end)
+        assert [s.foot != o.foot for s, o in itertools.pairwise(own)] == [True] * (bout.steps - 1)
+        assert following is None or following.start >= bout.end + standing.STAND_PAUSE[0]
+
+
+def test_a_quiet_window_is_open_between_its_spans_only() -> None:
+    t = posture.frame_times(10.0, RATE)
+    window = standing.quiet(t, [(3.0, 5.0)])
+    assert window[(t >= 3.0) & (t <= 5.0)].max() == 0
+    assert window[(t <= standing.REST_SECONDS) | (t >= 10 - standing.REST_SECONDS)].max() == 0
+    assert window[(t > 1.25) & (t < 2.25)].min() == 1
+    assert window[(t > 5.75) & (t < 8.75)].min() == 1
+    assert np.abs(np.diff(window)).max() < 0.06
+
+
 def test_squats_of_a_short_clip_are_shallower() -> None:
     rng = np.random.default_rng(0)
-    deep = standing.squat_depth(standing.frame_times(10.0, RATE), rng)
-    short = standing.squat_depth(standing.frame_times(2.0, RATE), rng)
-    for down in (deep, short):
+    depths = []
+    for seconds in (10.0, 2.0):
+        t = posture.frame_times(seconds, RATE)
+        bouts, squats = standing.squat_spans(seconds, rng)
+        down = standing.squat_depth(t, squats, rng)
         assert down[0] == down[-1] == 0
+        for bout in bouts:
+            assert down[(t >= bout.start) & (t <= bout.end)].max() < 1e-6
         acceleration = np.gradient(np.gradient(down, 1 / RATE), 1 / RATE)
         assert np.abs(acceleration).max() <= standing.SQUAT_PEAK_ACCELERATION * 1.02
-    assert deep.max() > 0.17 > short.max() > 0.02
+        depths.append(down.max())
+    assert depths[0] > 0.17 > depths[1] > 0.02

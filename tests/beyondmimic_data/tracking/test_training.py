@@ -112,32 +112,32 @@ def test_after_a_warm_start_the_critic_learns_first(clip, preset, trained):
     assert not torch.equal(actor_1, actor_2)
 
 
-def test_a_start_from_the_skills_own_policy_looks_further_ahead(clip, preset, trained):
-    own, other, resumed = (Trainer([clip], preset, 1) for _ in range(3))
-    assert (own.algorithm.gamma, own.algorithm.lam) == (preset.ppo.gamma, preset.ppo.lam)
-    own.warm_start(trained)
-    other.warm_start(trained, refit=True)
-    resumed.load_state(own.state())
-    for trainer in (own, resumed):
+def test_a_warm_start_looks_further_ahead(clip, preset, trained):
+    started, resumed = (Trainer([clip], preset, 1) for _ in range(2))
+    assert (started.algorithm.gamma, started.algorithm.lam) == (preset.ppo.gamma, preset.ppo.lam)
+    started.warm_start(trained)
+    resumed.load_state(started.state())
+    for trainer in (started, resumed):
         assert (trainer.algorithm.gamma, trainer.algorithm.lam) == (
             preset.ppo.warm_gamma,
             preset.ppo.warm_lam,
         )
-    assert other.algorithm.gamma == preset.ppo.gamma != preset.ppo.warm_gamma
+    assert preset.ppo.gamma != preset.ppo.warm_gamma
 
 
-def test_a_start_of_another_skill_is_normalised_by_what_this_skill_shows(clip, preset, trained):
-    trainer = Trainer([clip], preset, 1)
-    trainer.warm_start(trained, refit=True)
+def test_a_start_of_another_skill_explores_anew(clip, preset, trained):
     parent = load_weights(trained)
-    actor = trainer.algorithm.save()["actor_state_dict"]
-    assert torch.equal(actor["mlp.0.weight"], parent["actor.mlp.0.weight"])
-    steps = preset.ppo.steps_per_env * preset.training.num_envs
-    assert int(actor["obs_normalizer.count"]) == steps
-    # Joint positions of the one standing pose do not vary: the fitted mean is the command itself.
-    np.testing.assert_allclose(
-        actor["obs_normalizer._mean"][0, :29].numpy(), clip.joint_pos[1], atol=1e-4, rtol=0
-    )
+    assert preset.ppo.warm_std != preset.ppo.init_std
+    for foreign in (False, True):
+        trainer = Trainer([clip], preset, 1)
+        trainer.warm_start(trained, foreign=foreign)
+        actor = trainer.algorithm.save()["actor_state_dict"]
+        for name in ("mlp.0.weight", "obs_normalizer._mean"):
+            assert torch.equal(actor[name], parent[f"actor.{name}"])
+        kept = torch.equal(actor["distribution.std_param"], parent["actor.distribution.std_param"])
+        assert kept != foreign
+        if foreign:
+            assert actor["distribution.std_param"].unique().item() == pytest.approx(preset.ppo.warm_std)
 
 
 def test_a_start_of_another_skill_that_completes_nothing_is_dropped(clip, preset, trained, tmp_path):
@@ -147,12 +147,12 @@ def test_a_start_of_another_skill_that_completes_nothing_is_dropped(clip, preset
     useless = tmp_path / "useless"
     useless.mkdir()
     safetensors.torch.save_file(weights, useless / "policy.safetensors")
-    for refit, folder in ((True, tmp_path / "other"), (False, tmp_path / "own")):
+    for foreign, folder in ((True, tmp_path / "other"), (False, tmp_path / "own")):
         folder.mkdir()
-        record = train_policy([clip], preset, folder, warm_start=useless, refit=refit, num_threads=1)
-        assert (record["warm_start"] is None) == refit
+        record = train_policy([clip], preset, folder, warm_start=useless, foreign=foreign, num_threads=1)
+        assert (record["warm_start"] is None) == foreign
         # Its own weights are checked and kept, whatever they can; those of another skill leave no trace.
-        assert [check["steps"] > 0 for check in record["checks"]] == ([True] if refit else [False, True])
+        assert [check["steps"] > 0 for check in record["checks"]] == ([True] if foreign else [False, True])
 
 
 def test_seeds_decide_a_trial(clip, preset, trained):
