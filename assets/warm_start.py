@@ -7,7 +7,7 @@ from typing import Any
 from assets.workspace import Workspace
 from beyondmimic_data.config import Preset
 from beyondmimic_data.errors import ConfigError
-from beyondmimic_data.tracking.shipped import ShippedPolicy, shipped_policies
+from beyondmimic_data.tracking.shipped import FOUNDATION, ShippedPolicy, shipped_policies
 from storage.artifacts import Artifact, describe
 
 KIND = "policies"
@@ -36,8 +36,8 @@ def find_start(workspace: Workspace, skill: str) -> Start | None:
     """Return the policy to start from, of the networks that fit, or ``None``.
 
     It is the one of the skill that ``training.start`` names. By default it is the skill's own last one, else
-    the one of its name that ships with the project, else the most complete of the other skills' and of all
-    that ship: that has learned to keep its balance already.
+    the one of its name that ships with the project, else the foundation that ships, else the most complete of
+    all others: that has learned to keep its balance already.
 
     Raises:
         ConfigError: ``training.start`` names a skill without a policy that fits.
@@ -49,9 +49,10 @@ def find_start(workspace: Workspace, skill: str) -> Start | None:
     if own:
         return _of_artifact(own[-1])
     shipped = _shipped(workspace) if training.shipped_start else []
-    for policy in shipped:
-        if policy.skill == skill:
-            return _of_shipped(policy)
+    for name in (skill, FOUNDATION):
+        for policy in shipped:
+            if policy.skill == name:
+                return _of_shipped(policy)
     others = [a for key in workspace.store.keys(KIND) for a in _trained(workspace, key)]
     others.sort(key=lambda artifact: artifact.created, reverse=True)
     starts = [*map(_of_artifact, others), *map(_of_shipped, shipped)]

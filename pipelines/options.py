@@ -78,6 +78,10 @@ class EvaluateTracking:
     """Key of the skill, such as synth__stand."""
     seeds: int = 100
     """Starts of each clip."""
+    push: bool | None = None
+    """Push the robot, in its starts and every few seconds; as the preset's gate does by default."""
+    seconds: float | None = None
+    """Length to complete, or the clip's if it is shorter; the gate's by default."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

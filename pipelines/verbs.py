@@ -102,9 +102,19 @@ def evaluate_tracking(options: o.EvaluateTracking) -> Result:
     if motion is None:
         raise BeyondMimicError(f"{policy.path}: the clips it was trained on are gone; run the graph again")
     clips = [Clip.load(path) for path in sorted((motion.path / "clips").glob("*.npz"))]
-    loaded = TrackingPolicy.load(policy.path)
-    figures = evaluate_gate(loaded, clips, workspace.preset, seeds=options.seeds)
-    document = {"skill": options.skill, "policy": policy.version, **figures}
+    asked = {name: getattr(options, name) for name in ("push", "seconds")}
+    gate = dataclasses.replace(
+        workspace.preset.gate, **{name: value for name, value in asked.items() if value is not None}
+    )
+    preset = dataclasses.replace(workspace.preset, gate=gate)
+    figures = evaluate_gate(TrackingPolicy.load(policy.path), clips, preset, seeds=options.seeds)
+    document = {
+        "skill": options.skill,
+        "policy": policy.version,
+        "push": gate.push,
+        "seconds": gate.seconds,
+        **figures,
+    }
     return Result(document, _figures_text(document))
 
 

@@ -18,6 +18,8 @@ from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING, WEIGHTS
 
 FOLDER = Path(__file__).parent / "shipped_policies"
 CARD = "card.json"
+FOUNDATION = "balance"
+"""Key of the policy that skills without one of their own start from: it stands, squats, steps and walks."""
 FILES = (WEIGHTS, TRAINING, EVALUATION)
 """What ships of a policy: weights, training record with its curve, evaluation."""
 PACKAGES = ("mujoco", "numpy", "rsl-rl-lib", "torch")

@@ -59,16 +59,20 @@ def test_weights_of_another_shape_are_no_start(workspace):
     assert find_start(workspace, "squat") is None
 
 
+def ship(workspace: Workspace, skill: str, completion: float, folder: Path) -> None:
+    policy = folder.parent / skill
+    policy.mkdir()
+    for name in shipped.FILES:
+        (policy / name).write_text(f'{{"completion": {completion}}}')
+    shipped.ship(policy, skill, {"network": network_of(workspace.preset), "seed": 1}, folder)
+
+
 @pytest.fixture
 def shipping(workspace, tmp_path, monkeypatch) -> Workspace:
     """A workspace that may start from the two policies of its own shipped folder."""
     folder = tmp_path / "shipped"
     for skill, completion in (("stand", 0.99), ("squat", 0.92)):
-        policy = tmp_path / skill
-        policy.mkdir()
-        for name in shipped.FILES:
-            (policy / name).write_text(f'{{"completion": {completion}}}')
-        shipped.ship(policy, skill, {"network": network_of(workspace.preset), "seed": 1}, folder)
+        ship(workspace, skill, completion, folder)
     monkeypatch.setattr("assets.warm_start.shipped_policies", lambda: shipped.shipped_policies(folder))
     return dataclasses.replace(workspace, preset=with_shipped(workspace.preset, True))
 
@@ -87,6 +91,15 @@ def test_a_skill_that_does_not_ship_starts_from_the_most_complete_of_all(shippin
     assert start.path.name == "stand"
     add(shipping, "stand", "a", 1.0)
     assert recipe_of_start(shipping, "walk") == "a"
+
+
+def test_a_skill_that_does_not_ship_starts_from_the_foundation(shipping, tmp_path):
+    ship(shipping, shipped.FOUNDATION, 0.5, tmp_path / "shipped")
+    add(shipping, "stand", "a", 1.0)
+    for skill, name in (("walk", shipped.FOUNDATION), ("squat", "squat")):
+        start = find_start(shipping, skill)
+        assert start is not None
+        assert start.path.name == name
 
 
 def test_the_skills_own_policy_comes_before_the_shipped_one(shipping):
