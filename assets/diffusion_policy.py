@@ -8,8 +8,11 @@ from assets import recipes
 from assets.building import ALL, Progress, reuse_or_build
 from assets.dataset import build_dataset, dataset
 from assets.presentation import materialised, picture, plain_failures, progress_of, table
+from assets.warm_start import Start, shipped_start, start_of
 from assets.workspace import Workspace
 from beyondmimic_data import versions
+from beyondmimic_data.diffusion.policy_files import TRAINING
+from beyondmimic_data.diffusion.shipped import shipped_diffusion
 from beyondmimic_data.files import read_json
 from storage.artifacts import Artifact, Build, describe
 
@@ -23,17 +26,27 @@ def find_diffusion(workspace: Workspace, dataset_artifact: Artifact) -> Artifact
     return fitting[-1] if fitting else None
 
 
+def find_start(workspace: Workspace) -> Start | None:
+    """Return the policy to start from: the last one, else the one that ships, if its architecture is ours."""
+    last = workspace.store.latest(KIND, ALL)
+    if last is not None:
+        return start_of(last)
+    config = workspace.preset.diffusion
+    shipped = shipped_diffusion(config) if config.shipped_start else None
+    return shipped_start(shipped.path, shipped.version, ALL) if shipped else None
+
+
 def wanted_recipe(workspace: Workspace, dataset_artifact: Artifact) -> str:
     """Return the recipe of the diffusion policy that would be trained now."""
     base = recipes.diffusion_base(dataset_artifact.version, workspace.preset)
-    parent = workspace.store.latest(KIND, ALL)
-    return recipes.warm_started(base, parent.version if parent else None)
+    start = find_start(workspace)
+    return recipes.warm_started(base, start.version if start else None)
 
 
 def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
     """Return the diffusion policy of the present dataset, training it if there is none.
 
-    Training starts from the last diffusion policy where its architecture allows.
+    Training starts from the last diffusion policy, or the one that ships, where its architecture allows.
 
     Raises:
         GateError: no skill may teach.
@@ -43,7 +56,7 @@ def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
     if found is not None:
         return found
     config = workspace.preset.diffusion
-    parent = workspace.store.latest(KIND, ALL)
+    start = find_start(workspace)
     base = recipes.diffusion_base(data.version, workspace.preset)
 
     def make(build: Build) -> None:
@@ -59,17 +72,18 @@ def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
             config,
             contract,
             build.path,
-            warm_start=parent.path if parent else None,
+            warm_start=start.path if start else None,
             progress=lambda point: progress(_line(point)),
         )
         build.meta |= {
             "parents": [describe(data)],
             "base": base,
-            "warm_start": describe(parent) if parent and figures["warm_start"]["used"] else None,
+            "warm_start": start.lineage if start and figures["warm_start"]["used"] else None,
+            "minutes": config.minutes,
             "figures": figures,
         }
 
-    recipe = recipes.warm_started(base, parent.version if parent else None)
+    recipe = recipes.warm_started(base, start.version if start else None)
     return reuse_or_build(workspace.store, KIND, ALL, recipe, make)
 
 
@@ -103,7 +117,7 @@ def _line(point: dict[str, float]) -> str:
 
 def _shown(artifact: Artifact) -> dict[str, Any]:
     figures = artifact.meta["figures"]
-    levels = read_json(artifact.path / "training.json")["validation"]["by_level"]
+    levels = read_json(artifact.path / TRAINING)["validation"]["by_level"]
     return {
         "loss": picture(artifact.path / "loss.png"),
         "validation_loss": figures["validation_loss"],

@@ -71,9 +71,8 @@ def dataset_recipe(included: Sequence[tuple[str, str]], preset: Preset) -> str:
 
 def diffusion_base(dataset_version: str, preset: Preset) -> str:
     """Return the recipe of a diffusion policy before it is known where it starts from."""
-    return hash_value(
-        ["diffusion_policy", versions.DIFFUSION, dataset_version, preset.diffusion, preset.control]
-    )
+    config = _without(preset.diffusion, "shipped_start")
+    return hash_value(["diffusion_policy", versions.DIFFUSION, dataset_version, config, preset.control])
 
 
 def report_recipe(diffusion_version: str, preset: Preset) -> str:

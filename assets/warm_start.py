@@ -1,4 +1,4 @@
-"""Where the training of a tracking policy starts from."""
+"""Where training starts from: earlier policies of the store, or those that ship with the project."""
 
 import dataclasses
 from pathlib import Path
@@ -21,8 +21,6 @@ class Start:
     """Its folder."""
     version: str
     """Hash of its bytes."""
-    completion: float
-    """Share of its gate's starts that it completed."""
     lineage: dict[str, Any]
     """What the new policy records of it; ``key`` is its skill."""
 
@@ -47,7 +45,7 @@ def find_start(workspace: Workspace, skill: str) -> Start | None:
         return _named_start(workspace, training.start)
     own = _trained(workspace, skill)
     if own:
-        return _of_artifact(own[-1])
+        return start_of(own[-1])
     shipped = _shipped(workspace) if training.shipped_start else []
     for name in (skill, FOUNDATION):
         for policy in shipped:
@@ -55,13 +53,14 @@ def find_start(workspace: Workspace, skill: str) -> Start | None:
                 return _of_shipped(policy)
     others = [a for key in workspace.store.keys(KIND) for a in _trained(workspace, key)]
     others.sort(key=lambda artifact: artifact.created, reverse=True)
-    starts = [*map(_of_artifact, others), *map(_of_shipped, shipped)]
-    return max(starts, key=lambda start: start.completion, default=None)
+    starts = [(artifact.meta["gate"]["completion"], start_of(artifact)) for artifact in others]
+    starts += [(policy.completion, _of_shipped(policy)) for policy in shipped]
+    return max(starts, key=lambda start: start[0], default=(0.0, None))[1]
 
 
 def _named_start(workspace: Workspace, skill: str) -> Start:
     starts = [_of_shipped(policy) for policy in _shipped(workspace) if policy.skill == skill]
-    starts += map(_of_artifact, _trained(workspace, skill))
+    starts += map(start_of, _trained(workspace, skill))
     if not starts:
         raise ConfigError("training.start", skill, "a skill with a policy whose network fits this preset")
     return starts[-1]
@@ -78,10 +77,15 @@ def _shipped(workspace: Workspace) -> list[ShippedPolicy]:
     return [policy for policy in shipped_policies() if policy.network == wanted]
 
 
-def _of_artifact(policy: Artifact) -> Start:
-    return Start(policy.path, policy.version, policy.meta["gate"]["completion"], describe(policy))
+def start_of(policy: Artifact) -> Start:
+    """Return a policy of the store as a start."""
+    return Start(policy.path, policy.version, describe(policy))
+
+
+def shipped_start(path: Path, version: str, key: str) -> Start:
+    """Return a policy that ships with the project as a start."""
+    return Start(path, version, {"kind": "shipped", "key": key, "version": version})
 
 
 def _of_shipped(policy: ShippedPolicy) -> Start:
-    lineage = {"kind": "shipped", "key": policy.skill, "version": policy.version}
-    return Start(policy.path, policy.version, policy.completion, lineage)
+    return shipped_start(policy.path, policy.version, policy.skill)

@@ -288,6 +288,8 @@ class DiffusionConfig:
     ema_power: float = 0.75
     ema_max: float = 0.9999
     mirror: bool = True
+    shipped_start: bool = True
+    """Let a first training start from the policy that ships, if it is of this architecture."""
     checkpoint_minutes: float = 2.0
     seed: int = 42
 
@@ -379,8 +381,8 @@ def quick() -> Preset:
             clip_value_loss=False,
             mirror=True,
         ),
-        # What fails is a start: short episodes meet more of them.
-        task=dataclasses.replace(base.task, episode_seconds=3.0),
+        # What fails is a start or a push: short episodes meet more of the former.
+        task=dataclasses.replace(base.task, episode_seconds=5.0),
         randomisation=dataclasses.replace(base.randomisation, latency_ms=(0.0, 40.0)),
         # Small batches lose more to waking a second thread than it gives: a core a skill, side by side.
         training=TrainingConfig(
@@ -388,7 +390,6 @@ def quick() -> Preset:
             minutes=7.0,
             check_every_minutes=2.0,
             stop_completion=0.95,
-            push=False,
             cpus_per_skill=1.0,
         ),
         gate=GateConfig(),
@@ -429,7 +430,14 @@ def test() -> Preset:
             hours=0.01, num_envs=16, chunk_steps=1024, drop_before_fall_seconds=0.0, min_episode_seconds=0.5
         ),
         diffusion=dataclasses.replace(
-            base.diffusion, embedding=32, layers=1, batch_size=32, max_steps=20, minutes=None, warmup_steps=5
+            base.diffusion,
+            embedding=32,
+            layers=1,
+            batch_size=32,
+            max_steps=20,
+            minutes=None,
+            warmup_steps=5,
+            shipped_start=False,
         ),
         closed_loop=ClosedLoopConfig(seeds=2, video_seconds=1.0, video_width=160, video_height=120),
         deploy=DeployConfig(parity_windows=4),

@@ -100,10 +100,10 @@ class EvaluateClosedLoop:
 
 @dataclasses.dataclass(frozen=True)
 class Ship:
-    """Put a skill's last policy among those that ship with the project, for first trainings to start from."""
+    """Put a skill's last policy, or the last diffusion policy, where first trainings start from."""
 
-    skill: str
-    """Key of the skill, such as synth__stand."""
+    skill: str | None = None
+    """Key of the skill, such as synth__stand; without it, the last diffusion policy ships."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

@@ -134,27 +134,57 @@ def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
 
 
 def ship(options: o.Ship) -> Result:
-    """Copy the last policy of a skill, with how it came about, into the project."""
+    """Copy a skill's last policy, or the last diffusion policy, into the project with how it came about."""
+    workspace = open_workspace()
+    document = _ship_diffusion(workspace) if options.skill is None else _ship_skill(workspace, options.skill)
+    return Result(document, _figures_text(document))
+
+
+def _ship_skill(workspace: Workspace, skill: str) -> dict[str, Any]:
     from beyondmimic_data.tracking import shipped
 
-    workspace = open_workspace()
-    policy = _last_policy(workspace, options.skill)
-    preset = workspace.preset
-    changes = differences(get_preset(preset.name), preset) | {"training.minutes": policy.meta["minutes"]}
-    words = [_option(name, value) for name, value in changes.items()]
-    source = workspace.motions.skills.get(options.skill)
-    if source is not None and not options.skill.startswith(f"{SYNTHESISED}__"):
-        words.insert(0, "--motions " + ",".join(clip.path.name for clip in source.clips))
+    policy, preset = _last_policy(workspace, skill), workspace.preset
+    source = workspace.motions.skills.get(skill)
+    files = (
+        [] if source is None else [clip.path.relative_to(workspace.motion_folder) for clip in source.clips]
+    )
+    motions = [path.name for path in files if path.parts[0] != SYNTHESISED]
+    grouped = {"name": skill, "clips": [path.as_posix() for path in files]}
     card = {
-        "command": " ".join(["beyondmimic run --preset", preset.name, *words]),
+        **({"skills_of_motions_toml": [grouped]} if len(files) > 1 else {}),
+        "command": _command(workspace, "train", motions, {"training.minutes": policy.meta["minutes"]}),
         "seed": preset.training.seed,
         "network": policy.meta["network"],
         "clips": policy.meta["parents"],
         "warm_start": policy.meta["warm_start"],
     }
-    made = shipped.ship(policy.path, options.skill, card)
-    document = {"skill": made.skill, "folder": str(made.path), "completion": made.completion}
-    return Result(document, _figures_text(document))
+    made = shipped.ship(policy.path, skill, card)
+    return {"skill": made.skill, "folder": str(made.path), "completion": made.completion}
+
+
+def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:
+    from beyondmimic_data.diffusion import shipped
+
+    policy = workspace.store.latest("diffusion", ALL)
+    if policy is None:
+        raise BeyondMimicError("there is no diffusion policy yet: run the graph first")
+    card = {
+        "command": _command(workspace, "run", [], {"diffusion.minutes": policy.meta["minutes"]}),
+        "seed": workspace.preset.diffusion.seed,
+        "dataset": policy.meta["parents"],
+        "warm_start": policy.meta["warm_start"],
+    }
+    shipped.ship(policy.path, card)
+    return {"folder": str(shipped.FOLDER), "validation_loss": policy.meta["figures"]["validation_loss"]}
+
+
+def _command(workspace: Workspace, verb: str, motions: list[str], changes: dict[str, Any]) -> str:
+    """Return the command that does what the workspace's settings say."""
+    preset = workspace.preset
+    changed = differences(get_preset(preset.name), preset) | changes
+    words = [_option(name, value) for name, value in changed.items()]
+    given = ["--motions " + ",".join(motions)] if motions else []
+    return " ".join([f"beyondmimic {verb} --preset {preset.name}", *given, *words])
 
 
 def _workspace_of(options: o.Run) -> Workspace:

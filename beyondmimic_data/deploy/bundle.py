@@ -16,7 +16,8 @@ from beyondmimic_data.deploy.onnx_export import contract_document, export_denois
 from beyondmimic_data.deploy.parity import check_parity, require_parity
 from beyondmimic_data.deploy.tensorrt import build_engines
 from beyondmimic_data.diffusion.normaliser import CONSTANT, RangeNormaliser
-from beyondmimic_data.diffusion.policy import WEIGHTS, DiffusionPolicy
+from beyondmimic_data.diffusion.policy import DiffusionPolicy
+from beyondmimic_data.diffusion.policy_files import WEIGHTS
 from beyondmimic_data.diffusion.windows import RecordedWindows
 from beyondmimic_data.files import write_bytes, write_json
 from beyondmimic_data.hashing import hash_file

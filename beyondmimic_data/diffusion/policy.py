@@ -15,6 +15,7 @@ from beyondmimic_data.diffusion.emphasis import EmphasisProjection
 from beyondmimic_data.diffusion.frames import ACTION_FIELD, Frames, frames_from_rows
 from beyondmimic_data.diffusion.model import Denoiser
 from beyondmimic_data.diffusion.normaliser import RangeNormaliser
+from beyondmimic_data.diffusion.policy_files import CONFIG, WEIGHTS
 from beyondmimic_data.diffusion.representation import (
     EMPHASISED,
     CharacterFrame,
@@ -25,20 +26,7 @@ from beyondmimic_data.diffusion.schedule import CosineSchedule
 from beyondmimic_data.errors import ConfigError, StoreError
 from beyondmimic_data.files import atomic_path, read_json, write_json
 
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
 SCHEMA_VERSION = 1
-ARCHITECTURE_FIELDS = (
-    "past",
-    "future",
-    "representation",
-    "emphasis",
-    "embedding",
-    "layers",
-    "heads",
-    "denoise_steps",
-)
-"""Configuration fields that decide the shape and meaning of the weights."""
 
 
 def require_usable(config: DiffusionConfig) -> None:

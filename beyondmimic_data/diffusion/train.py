@@ -18,7 +18,8 @@ from beyondmimic_data.diffusion.loss import diffusion_loss, draw_noise, loss_by_
 from beyondmimic_data.diffusion.normaliser import central_range
 from beyondmimic_data.diffusion.optimisation import MovingAverage, learning_rate, make_optimiser
 from beyondmimic_data.diffusion.pictures import plot_training
-from beyondmimic_data.diffusion.policy import ARCHITECTURE_FIELDS, DiffusionPolicy
+from beyondmimic_data.diffusion.policy import DiffusionPolicy
+from beyondmimic_data.diffusion.policy_files import ARCHITECTURE_FIELDS, TRAINING
 from beyondmimic_data.diffusion.windows import TRAIN, VALIDATION, RecordedWindows, WindowSource
 from beyondmimic_data.errors import BeyondMimicError, StoreError
 from beyondmimic_data.files import write_json
@@ -314,6 +315,6 @@ def _finish(state: TrainingState, windows: WindowSource, folder: Path) -> dict[s
         "stopped_by": "steps" if state.step >= config.max_steps else "minutes",
         **state.notes,
     }
-    write_json(folder / "training.json", {**result, "curve": state.curve, "validations": state.validation})
+    write_json(folder / TRAINING, {**result, "curve": state.curve, "validations": state.validation})
     plot_training(state.curve, state.validation, folder / "loss.png")
     return result

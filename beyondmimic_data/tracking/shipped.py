@@ -5,24 +5,19 @@ command, the seed and the versions of what made it.
 """
 
 import dataclasses
-import shutil
-import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.errors import StoreError
-from beyondmimic_data.files import read_json, write_json
-from beyondmimic_data.hashing import hash_file
+from beyondmimic_data.files import read_json
+from beyondmimic_data.shipping import CARD, ship_files
 from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING, WEIGHTS
 
 FOLDER = Path(__file__).parent / "shipped_policies"
-CARD = "card.json"
 FOUNDATION = "balance"
 """Key of the policy that skills without one of their own start from: it stands, squats, steps and walks."""
 FILES = (WEIGHTS, TRAINING, EVALUATION)
 """What ships of a policy: weights, training record with its curve, evaluation."""
-PACKAGES = ("mujoco", "numpy", "rsl-rl-lib", "torch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,17 +58,7 @@ def ship(policy: Path, skill: str, card: dict[str, Any], folder: Path = FOLDER) 
         StoreError: the policy lacks a file.
     """
     target = folder / skill
-    for name in FILES:
-        if not (policy / name).is_file():
-            raise StoreError(f"{policy / name}: missing; train and evaluate {skill} first")
-    target.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(policy / name, target / name)
-    versions = {"python": sys.version.split()[0], **{name: metadata.version(name) for name in PACKAGES}}
-    write_json(
-        target / CARD,
-        {"skill": skill, **card, "versions": versions, "version": hash_file(target / WEIGHTS)},
-    )
+    ship_files(policy, target, FILES, {"skill": skill, **card})
     return _read(target)
 
 

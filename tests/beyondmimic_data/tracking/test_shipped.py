@@ -5,6 +5,7 @@ import pytest
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import read_json
 from beyondmimic_data.hashing import hash_file
+from beyondmimic_data.shipping import CARD
 from beyondmimic_data.tracking import shipped
 from beyondmimic_data.tracking.policy import TrackingPolicy
 from beyondmimic_data.tracking.policy_files import EVALUATION, WEIGHTS
@@ -23,7 +24,7 @@ def test_the_skills_of_the_demo_ship():
 
 @pytest.mark.parametrize("policy", policies(), ids=lambda policy: policy.skill)
 def test_a_shipped_policy_is_whole(policy):
-    card = read_json(policy.path / shipped.CARD)
+    card = read_json(policy.path / CARD)
     assert {"command", "seed", "versions", "clips", "warm_start", "network"} <= set(card)
     assert hash_file(policy.path / WEIGHTS) == policy.version
     assert (policy.path / WEIGHTS).stat().st_size < 2e6
@@ -44,6 +45,6 @@ def test_a_policy_that_was_not_evaluated_does_not_ship(tmp_path):
 
 def test_a_damaged_card_is_one_clear_error(tmp_path):
     (tmp_path / "hop").mkdir()
-    (tmp_path / "hop" / shipped.CARD).write_text("{")
+    (tmp_path / "hop" / CARD).write_text("{")
     with pytest.raises(StoreError, match="hop: no complete shipped policy"):
         shipped.shipped_policies(tmp_path)

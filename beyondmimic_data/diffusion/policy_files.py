@@ -1,0 +1,17 @@
+"""Names of a diffusion policy's files, and the settings that decide the shape and meaning of its weights."""
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+TRAINING = "training.json"
+
+ARCHITECTURE_FIELDS = (
+    "past",
+    "future",
+    "representation",
+    "emphasis",
+    "embedding",
+    "layers",
+    "heads",
+    "denoise_steps",
+)
+"""Configuration fields that have to be equal for one policy's weights to fit into another."""

@@ -1,0 +1,52 @@
+"""The trained diffusion policy that comes with the project: where a first training starts."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from beyondmimic_data.config import DiffusionConfig
+from beyondmimic_data.diffusion.policy_files import ARCHITECTURE_FIELDS, CONFIG, TRAINING, WEIGHTS
+from beyondmimic_data.errors import StoreError
+from beyondmimic_data.files import read_json
+from beyondmimic_data.shipping import CARD, ship_files
+
+FOLDER = Path(__file__).parent / "shipped_policy"
+FILES = (WEIGHTS, CONFIG, TRAINING)
+"""What ships: weights, configuration with the contract, training record with its curve."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ShippedDiffusion:
+    """The diffusion policy under version control."""
+
+    path: Path
+    """Its folder."""
+    version: str
+    """SHA-256 of its weights."""
+
+
+def shipped_diffusion(config: DiffusionConfig, folder: Path = FOLDER) -> ShippedDiffusion | None:
+    """Return the policy that ships, or ``None`` if there is none of this architecture.
+
+    Raises:
+        StoreError: its folder lacks a file, or one is damaged.
+    """
+    if not folder.is_dir():
+        return None
+    try:
+        theirs = read_json(folder / CONFIG)["diffusion"]
+        fits = all(theirs[field] == getattr(config, field) for field in ARCHITECTURE_FIELDS)
+        return ShippedDiffusion(folder, read_json(folder / CARD)["version"]) if fits else None
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"{folder}: no complete shipped policy ({error!r}); restore it from the repository"
+        ) from error
+
+
+def ship(policy: Path, card: dict[str, Any], folder: Path = FOLDER) -> None:
+    """Put a trained policy where the shipped one is.
+
+    Raises:
+        StoreError: the policy lacks a file.
+    """
+    ship_files(policy, folder, FILES, card)
