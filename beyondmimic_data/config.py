@@ -41,7 +41,9 @@ class SynthConfig:
     skills: tuple[str, ...] = ("stand", "squat")
     """Any of ``stand``, ``squat``, ``walk``."""
     seconds: float = 10.0
-    """Length of each synthesised clip."""
+    """Length of the clips of ``stand`` and ``squat``."""
+    walk_seconds: float = 60.0
+    """Length of the clip of ``walk``, which has more to show: directions, turns, starts and stops."""
     seed: int = 7
     """Seed of the walking commands and of the sway."""
     forward: Range = (-0.5, 1.0)

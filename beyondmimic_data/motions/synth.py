@@ -32,14 +32,16 @@ def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
     """
     if skill not in SKILLS:
         raise ConfigError("synth.skills", skill, "one of " + ", ".join(SKILLS))
-    if not MIN_SECONDS[skill] <= config.seconds <= MAX_SECONDS:
+    field = "walk_seconds" if skill == "walk" else "seconds"
+    seconds = getattr(config, field)
+    if not MIN_SECONDS[skill] <= seconds <= MAX_SECONDS:
         expected = f"{MIN_SECONDS[skill]:g} to {MAX_SECONDS:g} s for {skill}"
-        raise ConfigError("synth.seconds", config.seconds, expected)
+        raise ConfigError(f"synth.{field}", seconds, expected)
     if skill == "walk":
         qpos = walking.walk_qpos(walk_commands(config, control_hz), control_hz)
     else:
         rng = np.random.default_rng([config.seed, SKILLS.index(skill)])
         make = {"stand": standing.stand_qpos, "squat": standing.squat_qpos}[skill]
-        qpos = make(frame_times(config.seconds, control_hz), rng)
+        qpos = make(frame_times(seconds, control_hz), rng)
     source = {"importer": "synth", "skill": skill, "synth_version": SYNTH_VERSION, "seed": str(config.seed)}
     return clip_from_qpos(f"synth__{skill}", qpos, control_hz, control_hz, source)

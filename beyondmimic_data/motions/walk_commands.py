@@ -46,7 +46,7 @@ def walk_commands(config: SynthConfig, control_hz: float) -> np.ndarray:
         ConfigError: a range that leaves out zero or goes beyond ``FASTEST``.
     """
     rng = np.random.default_rng([config.seed, 0])
-    raw = np.zeros((round(config.seconds * control_hz) + 1, 3))
+    raw = np.zeros((round(config.walk_seconds * control_hz) + 1, 3))
     # The last change to zero has to be over when the tail begins.
     slowest = float(np.max(_ranges(config)[:, 1] / ACCELERATION))
     end = len(raw) - round((TAIL_SECONDS + slowest) * control_hz)

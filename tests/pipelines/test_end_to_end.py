@@ -157,7 +157,14 @@ def test_dagster_shows_what_ran(project, first, monkeypatch):
     with open_instance() as instance:
         assert sorted(instance.get_dynamic_partitions("skills")) == ["synth__squat", "synth__stand"]
         runs = instance.get_runs()
-        assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS] * 3
+        assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS] * 4
+        ran = Counter((run.job_name, run.tags.get(PARTITION_TAG)) for run in runs)
+        # One skill was trained alone before.
+        assert ran == {
+            ("skill_pipeline", "synth__stand"): 2,
+            ("skill_pipeline", "synth__squat"): 1,
+            ("combined_pipeline", None): 1,
+        }
         for asset, kind in (("dataset", "datasets"), ("deployment_bundle", "bundles")):
             event = instance.get_latest_materialization_event(dg.AssetKey(asset))
             tags = event.asset_materialization.tags

@@ -15,7 +15,7 @@ from beyondmimic_data.motions.synth_metrics import synth_metrics
 from beyondmimic_data.motions.walk_commands import path_of, walk_commands
 from beyondmimic_data.robots import g1
 
-WALK = SynthConfig(seconds=12.0, seed=8)
+WALK = SynthConfig(walk_seconds=12.0, seed=8)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_equal_configurations_give_equal_clips() -> None:
         first = synth.synthesise(skill, config, 50.0)
         assert synth.synthesise(skill, config, 50.0).version == first.version
         assert synth.synthesise(skill, dataclasses.replace(config, seed=8), 50.0).version != first.version
-    config = SynthConfig(seconds=6.5)
+    config = SynthConfig(walk_seconds=6.5)
     first = synth.synthesise("walk", config, 25.0)
     assert synth.synthesise("walk", config, 25.0).version == first.version
 
@@ -141,7 +141,7 @@ def test_clip_has_the_rate_and_length_asked_for() -> None:
         ("stand", SynthConfig(seconds=0.5), "synth.seconds"),
         ("squat", SynthConfig(seconds=float("nan")), "synth.seconds"),
         ("stand", SynthConfig(seconds=float("inf")), "synth.seconds"),
-        ("walk", SynthConfig(seconds=4.0), "synth.seconds"),
+        ("walk", SynthConfig(walk_seconds=4.0), "synth.walk_seconds"),
         ("walk", SynthConfig(forward=(0.2, 0.8)), "synth.forward"),
         ("walk", SynthConfig(sideways=(-3.0, 3.0)), "synth.sideways"),
     ],

@@ -20,7 +20,7 @@ def commands_of(forward: float, sideways: float, turn: float, seconds: float = 9
 
 @pytest.mark.parametrize("seed", range(8))
 def test_commands_rest_at_both_ends_and_stay_in_range(seed: int) -> None:
-    config = SynthConfig(seconds=25.0, seed=seed)
+    config = SynthConfig(walk_seconds=25.0, seed=seed)
     commands = walk_commands.walk_commands(config, RATE)
     assert commands.shape == (1251, 3)
     assert not commands[: round(walk_commands.LEAD_SECONDS * RATE)].any()
@@ -33,7 +33,7 @@ def test_commands_rest_at_both_ends_and_stay_in_range(seed: int) -> None:
 
 
 def test_commands_change_and_stop_on_the_way() -> None:
-    seen = [walk_commands.walk_commands(SynthConfig(seconds=60.0, seed=s), RATE) for s in range(6)]
+    seen = [walk_commands.walk_commands(SynthConfig(walk_seconds=60.0, seed=s), RATE) for s in range(6)]
     every = np.concatenate(seen)
     assert every[:, 0].max() > 0.8
     assert every[:, 0].min() < -0.3
