@@ -283,6 +283,8 @@ class DiffusionConfig:
     smoothness_weight: float = 0.1
     batch_size: int = 512
     learning_rate: float = 1e-4
+    warm_learning_rate: float = 1e-4
+    """Peak of the learning rate after a warm start: a higher one unlearns first."""
     weight_decay: float = 1e-3
     warmup_steps: int = 10_000
     max_steps: int = 1_000_000
@@ -362,7 +364,7 @@ def quick() -> Preset:
     return dataclasses.replace(
         base,
         name="quick",
-        synth=SynthConfig(skills=("stand", "squat"), seconds=10.0),
+        synth=dataclasses.replace(base.synth, seconds=10.0),
         sampling=SamplingConfig(enabled=False),
         # A trust region bounds how far one iteration moves the policy: many small iterations with a wider
         # region learn from few steps, and the critic must not be held back either. Of so few steps only
@@ -402,6 +404,7 @@ def quick() -> Preset:
             dropout=0.1,
             batch_size=256,
             learning_rate=1e-3,
+            warm_learning_rate=3e-4,
             warmup_steps=50,
             max_steps=100_000,
             minutes=3.0,

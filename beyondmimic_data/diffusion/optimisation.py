@@ -23,10 +23,14 @@ def make_optimiser(denoiser: nn.Module, config: DiffusionConfig) -> torch.optim.
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, fused=True)
 
 
-def learning_rate(config: DiffusionConfig, step: int, done: float) -> float:
-    """Return the learning rate: linear warm-up over steps, times a cosine of the fraction done."""
+def learning_rate(config: DiffusionConfig, step: int, done: float, *, warm: bool = False) -> float:
+    """Return the learning rate: linear warm-up over steps, times a cosine of the fraction done.
+
+    ``warm``: training began with another policy's weights.
+    """
+    peak = config.warm_learning_rate if warm else config.learning_rate
     warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
+    return peak * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
 
 
 class MovingAverage:

@@ -183,7 +183,7 @@ def _optimise(
     saved = logged = started
     first_step, recent, bad = state.step, [], 0
     while (done := _fraction_done(state, config)) < 1.0:
-        rate = learning_rate(config, state.step, done)
+        rate = learning_rate(config, state.step, done, warm=state.notes["warm_start"]["used"])
         loss = _step(state, windows, rate)
         if np.isfinite(loss):
             bad = 0

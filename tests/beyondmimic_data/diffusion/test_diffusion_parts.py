@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -124,6 +125,9 @@ def test_noise_at_level_zero_is_none_and_at_the_top_all() -> None:
 
 def test_learning_rate_warms_up_and_ends_at_zero(tiny_config) -> None:
     rates = [learning_rate(tiny_config, step, step / 40) for step in range(41)]
+    slower = dataclasses.replace(tiny_config, warm_learning_rate=tiny_config.learning_rate / 4)
+    warm = [learning_rate(slower, step, step / 40, warm=True) for step in range(41)]
+    np.testing.assert_allclose(warm, np.array(rates) / 4)
     assert rates[0] == pytest.approx(tiny_config.learning_rate / 5)
     assert max(rates) == pytest.approx(tiny_config.learning_rate, rel=0.05)
     assert rates[-1] == pytest.approx(0.0, abs=1e-12)
