@@ -5,9 +5,9 @@ the code they speak of because whoever only asks what is up to date should not i
 motions is ``motions.formats.IMPORTER_VERSION``.
 """
 
-TRACKING = "1"
+TRACKING = "2"
 ROLLOUTS = "1"
 DATASET = "1"
-DIFFUSION = "1"
+DIFFUSION = "2"
 CLOSED_LOOP = "1"
 DEPLOYMENT = "1"

@@ -176,7 +176,7 @@ def test_training_ends_with_its_minutes(windows, contract, tiny_config, tmp_path
 def test_warm_start_goes_on_from_the_earlier_weights(
     policy_folder, windows, contract, tiny_config, tmp_path
 ) -> None:
-    config = dataclasses.replace(tiny_config, max_steps=1, learning_rate=1e-9)
+    config = dataclasses.replace(tiny_config, max_steps=1, warm_learning_rate=1e-9)
     result = train(windows, config, contract, tmp_path, warm_start=policy_folder)
     assert result["warm_start"]["used"]
     before, after = weights(policy_folder), weights(tmp_path)
