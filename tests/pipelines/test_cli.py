@@ -150,7 +150,7 @@ def test_a_shipped_policys_command_is_one_that_the_command_line_reads():
     changes = {
         "training.shipped_start": False,
         "training.minutes": 6.5,
-        "training.push": True,
+        "training.push": False,
         "ppo.mirror": False,
         "ppo.hidden_dims": (64, 32),
         "randomisation.latency_ms": (0.0, 20.0),
