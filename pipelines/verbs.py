@@ -148,11 +148,10 @@ def _ship_skill(workspace: Workspace, skill: str) -> dict[str, Any]:
     files = (
         [] if source is None else [clip.path.relative_to(workspace.motion_folder) for clip in source.clips]
     )
-    motions = [path.name for path in files if path.parts[0] != SYNTHESISED]
     grouped = {"name": skill, "clips": [path.as_posix() for path in files]}
     card = {
         **({"skills_of_motions_toml": [grouped]} if len(files) > 1 else {}),
-        "command": _command(workspace, "train", motions, {"training.minutes": policy.meta["minutes"]}),
+        "command": _command(workspace, "train", files, {"training.minutes": policy.meta["minutes"]}),
         "seed": preset.training.seed,
         "network": policy.meta["network"],
         "clips": policy.meta["parents"],
@@ -168,8 +167,10 @@ def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:
     policy = workspace.store.latest("diffusion", ALL)
     if policy is None:
         raise BeyondMimicError("there is no diffusion policy yet: run the graph first")
+    clips = [clip for skill in workspace.motions.skills.values() for clip in skill.clips]
+    files = [clip.path.relative_to(workspace.motion_folder) for clip in clips]
     card = {
-        "command": _command(workspace, "run", [], {"diffusion.minutes": policy.meta["minutes"]}),
+        "command": _command(workspace, "run", files, {"diffusion.minutes": policy.meta["minutes"]}),
         "seed": workspace.preset.diffusion.seed,
         "dataset": policy.meta["parents"],
         "warm_start": policy.meta["warm_start"],
@@ -178,11 +179,12 @@ def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:
     return {"folder": str(shipped.FOLDER), "validation_loss": policy.meta["figures"]["validation_loss"]}
 
 
-def _command(workspace: Workspace, verb: str, motions: list[str], changes: dict[str, Any]) -> str:
-    """Return the command that does what the workspace's settings say."""
+def _command(workspace: Workspace, verb: str, files: list[Path], changes: dict[str, Any]) -> str:
+    """Return the command that does what the workspace's settings say, with the given ones of its motions."""
     preset = workspace.preset
     changed = differences(get_preset(preset.name), preset) | changes
     words = [_option(name, value) for name, value in changed.items()]
+    motions = sorted(path.name for path in files if path.parts[0] != SYNTHESISED)
     given = ["--motions " + ",".join(motions)] if motions else []
     return " ".join([f"beyondmimic {verb} --preset {preset.name}", *given, *words])
 
