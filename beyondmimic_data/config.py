@@ -407,7 +407,7 @@ def quick() -> Preset:
             warm_learning_rate=3e-4,
             warmup_steps=50,
             max_steps=100_000,
-            minutes=3.0,
+            minutes=6.0,
         ),
         closed_loop=ClosedLoopConfig(seeds=10),
     )
