@@ -10,12 +10,12 @@ from assets.partitions import skills
 
 AC = dg.AutomationCondition
 
-READY = (
-    ~AC.any_deps_missing()
-    & ~AC.any_deps_in_progress()
-    & ~AC.in_progress()
-    & AC.all_deps_blocking_checks_passed()
-)
+NOT_RUNNING = ~AC.in_progress()
+IDLE = NOT_RUNNING & ~NOT_RUNNING.newly_true()
+"""Not running, and not at the last evaluation either: what a run builds during an evaluation is seen as no longer
+running, but not yet as updated."""
+
+READY = ~AC.any_deps_missing() & ~AC.any_deps_in_progress() & IDLE & AC.all_deps_blocking_checks_passed()
 HANDLED = (
     AC.newly_requested() | AC.newly_updated() | AC.execution_failed().newly_true() | AC.initial_evaluation()
 ).with_label("handled")
@@ -25,14 +25,14 @@ ON_DATA_CHANGE = (
 ).with_label("on_data_change")
 """Rebuild when the bytes of a parent or the asset's own code version changed, and only then."""
 
-SETTLED = ~AC.any_deps_match(AC.in_progress() | AC.any_deps_match(AC.in_progress())) & ~AC.in_progress()
+SETTLED = ~AC.any_deps_match(AC.in_progress() | AC.any_deps_match(AC.in_progress())) & IDLE
 
 ON_ANY_SKILL_CHANGE = (
     (AC.any_deps_match(AC.data_version_changed()) | AC.code_version_changed()).since(HANDLED) & SETTLED
 ).with_label("on_any_skill_change")
 """For the fan-in: a skill without rollouts must not hold up the others, but running ones are waited for."""
 
-ON_CODE_CHANGE = (AC.code_version_changed().since(HANDLED) & ~AC.in_progress()).with_label("on_code_change")
+ON_CODE_CHANGE = (AC.code_version_changed().since(HANDLED) & IDLE).with_label("on_code_change")
 """For the graph's root, which the sensor of the motion folder feeds."""
 
 FAN_IN = "dataset"
