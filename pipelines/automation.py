@@ -12,7 +12,7 @@ AC = dg.AutomationCondition
 
 NOT_RUNNING = ~AC.in_progress()
 IDLE = NOT_RUNNING & ~NOT_RUNNING.newly_true()
-"""Not running, and not at the last evaluation either: what a run builds during an evaluation is seen as no longer
+"""Not running, nor at the last evaluation: what a run builds during an evaluation is seen as no longer
 running, but not yet as updated."""
 
 READY = ~AC.any_deps_missing() & ~AC.any_deps_in_progress() & IDLE & AC.all_deps_blocking_checks_passed()
