@@ -203,7 +203,7 @@ class TrainingConfig:
     """Let a skill without a policy of its own start from one that ships with the project."""
     start: str | None = None
     """Key of the skill whose policy training starts from, its last one or the one that ships; by default the
-    skill's own or the most complete."""
+    skill's own, else the foundation, else the most complete."""
     stop_completion: float = 0.97
     """Completion on the check seeds that ends training early."""
     checkpoint_minutes: float = 2.0

@@ -10,8 +10,7 @@ ANKLE_HEIGHT = 0.035
 STANCE_HALF_WIDTH = 0.14
 """m; ankles outside the hips (0.1185), so that a tilted start needs no step to the side."""
 STANCE_COM_X = 0.04
-"""m; centre of mass in front of the ankles, over the middle of the sole: a start that is tilted back
-must not fall over its heels."""
+"""m; centre of mass in front of the ankles, about over the middle of the sole; a plan of steps moves it."""
 STANCE_PELVIS_HEIGHT = 0.757
 """m; the default pose with its soles on the floor."""
 
