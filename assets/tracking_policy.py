@@ -101,7 +101,8 @@ def gate_verdict(policy: Artifact) -> str | None:
         return None
     return (
         f"its policy fails its gate: {result['completion']:.0%} of {result['n']} starts complete, "
-        f"{result['required']:.0%} required"
+        f"{result['required']:.0%} required; its bodies are {100 * result['body_pos_err_m']:.1f} cm off, "
+        f"{100 * result['max_body_pos_err_m']:.0f} cm allowed"
     )
 
 

@@ -221,6 +221,8 @@ class GateConfig:
     completion: float = 0.9
     seconds: float = 5.0
     """Length that has to be completed, or the clip's if it is shorter."""
+    max_body_pos_err_m: float = 0.1
+    """Mean distance of the tracked bodies from where the anchored reference wants them."""
     latency_ms: Range = (0.0, 40.0)
     push: bool = False
     seed_offset: int = 1_000_000
@@ -354,7 +356,7 @@ def paper() -> Preset:
     return Preset(
         name="paper",
         synth=SynthConfig(skills=("stand", "squat", "walk"), seconds=60.0),
-        gate=GateConfig(seeds=200, completion=0.95, seconds=20.0, push=True),
+        gate=GateConfig(seeds=200, completion=0.95, seconds=20.0, max_body_pos_err_m=0.06, push=True),
     )
 
 
@@ -429,7 +431,7 @@ def test() -> Preset:
             shipped_start=False,
             cpus_per_skill=1.0,
         ),
-        gate=GateConfig(seeds=8, completion=0.0, seconds=1.0),
+        gate=GateConfig(seeds=8, completion=0.0, seconds=1.0, max_body_pos_err_m=1.0),
         # A policy of two iterations falls at once: what it does before it falls is kept.
         rollouts=RolloutConfig(
             hours=0.01, num_envs=16, chunk_steps=1024, drop_before_fall_seconds=0.0, min_episode_seconds=0.5

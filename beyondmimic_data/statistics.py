@@ -1,4 +1,4 @@
-"""Confidence intervals for success rates."""
+"""Confidence intervals for success rates and their differences."""
 
 import math
 
@@ -26,3 +26,30 @@ def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, flo
     centre = (rate + z * z / (2 * n)) / denominator
     half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / denominator
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def paired_difference_interval(
+    only_first: int, only_second: int, n: int, z: float = 1.96
+) -> tuple[float, float]:
+    """Return an interval for how much higher the first of two success rates on the same trials is.
+
+    The Wald interval with half a trial added to each cell of the 2 by 2 table (Agresti and Min 2005).
+
+    Args:
+        only_first: trials that succeeded only the first time.
+        only_second: trials that succeeded only the second time.
+        n: trials, at least one.
+        z: quantile of the normal distribution; 1.96 gives 95 %.
+
+    Returns:
+        Lower and upper bound, both in [-1, 1].
+
+    Raises:
+        ValueError: counts that do not fit into ``n``.
+    """
+    if n <= 0 or min(only_first, only_second) < 0 or only_first + only_second > n:
+        raise ValueError(f"{only_first} and {only_second} of {n} trials are no paired counts")
+    first, second, total = only_first + 0.5, only_second + 0.5, n + 2
+    difference = (first - second) / total
+    half = z * math.sqrt((first + second) - (first - second) ** 2 / total) / total
+    return max(-1.0, difference - half), min(1.0, difference + half)

@@ -72,12 +72,12 @@ class Bench:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateTracking:
-    """Play the clips of a skill with its last policy, on seeds that training never used."""
+    """Play the clips of a skill with its last policy on fresh seeds, in two contact models."""
 
     skill: str
     """Key of the skill, such as synth__stand."""
-    seeds: int = 100
-    """Starts of each clip."""
+    seeds: int | None = None
+    """Starts of each clip; the gate's by default."""
     push: bool | None = None
     """Push the robot, in its starts and every few seconds; as the preset's gate does by default."""
     seconds: float | None = None
@@ -104,6 +104,8 @@ class Ship:
 
     skill: str | None = None
     """Key of the skill, such as synth__stand; without it, the last diffusion policy ships."""
+    seconds: float = 20.0
+    """Length that each of the 200 pushed starts has to complete, or the clip's if it is shorter."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

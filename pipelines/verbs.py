@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from assets.building import ALL
 from assets.motion_folder import SYNTHESISED
 from assets.workspace import Workspace, open_workspace, remember
-from beyondmimic_data.config import get_preset
+from beyondmimic_data.config import GateConfig, get_preset
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
 from beyondmimic_data.overrides import differences
 from pipelines import benches
@@ -89,33 +90,39 @@ def bench(options: o.Bench) -> Result:
 
 
 def evaluate_tracking(options: o.EvaluateTracking) -> Result:
-    """Evaluate the last policy of a skill."""
+    """Examine the last policy of a skill."""
+    workspace = open_workspace()
+    asked = {name: getattr(options, name) for name in ("seeds", "push", "seconds")}
+    gate = dataclasses.replace(
+        workspace.preset.gate, **{name: value for name, value in asked.items() if value is not None}
+    )
+    policy = _last_policy(workspace, options.skill)
+    document = {
+        "skill": options.skill,
+        "policy": policy.version,
+        **_examine(workspace, policy, options.skill, gate),
+    }
+    return Result(document, _figures_text(document))
+
+
+def _examine(workspace: Workspace, policy: Artifact, skill: str, gate: GateConfig) -> dict[str, Any]:
+    """Examine a policy on the clips that it was trained on.
+
+    Raises:
+        BeyondMimicError: the clips are gone.
+    """
     from beyondmimic_data.motions.clip import Clip
-    from beyondmimic_data.tracking.evaluate import evaluate_gate
+    from beyondmimic_data.tracking.examination import examine
     from beyondmimic_data.tracking.policy import TrackingPolicy
 
-    workspace = open_workspace()
-    policy = _last_policy(workspace, options.skill)
-    motions = workspace.store.list("motions", options.skill)
     parents = [parent["version"] for parent in policy.meta["parents"]]
+    motions = workspace.store.list("motions", skill)
     motion = next((m for m in reversed(motions) if m.version in parents), None)
     if motion is None:
         raise BeyondMimicError(f"{policy.path}: the clips it was trained on are gone; run the graph again")
     clips = [Clip.load(path) for path in sorted((motion.path / "clips").glob("*.npz"))]
-    asked = {name: getattr(options, name) for name in ("push", "seconds")}
-    gate = dataclasses.replace(
-        workspace.preset.gate, **{name: value for name, value in asked.items() if value is not None}
-    )
     preset = dataclasses.replace(workspace.preset, gate=gate)
-    figures = evaluate_gate(TrackingPolicy.load(policy.path), clips, preset, seeds=options.seeds)
-    document = {
-        "skill": options.skill,
-        "policy": policy.version,
-        "push": gate.push,
-        "seconds": gate.seconds,
-        **figures,
-    }
-    return Result(document, _figures_text(document))
+    return examine(TrackingPolicy.load(policy.path), clips, preset)
 
 
 def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
@@ -136,11 +143,14 @@ def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
 def ship(options: o.Ship) -> Result:
     """Copy a skill's last policy, or the last diffusion policy, into the project with how it came about."""
     workspace = open_workspace()
-    document = _ship_diffusion(workspace) if options.skill is None else _ship_skill(workspace, options.skill)
+    if options.skill is None:
+        document = _ship_diffusion(workspace)
+    else:
+        document = _ship_skill(workspace, options.skill, options.seconds)
     return Result(document, _figures_text(document))
 
 
-def _ship_skill(workspace: Workspace, skill: str) -> dict[str, Any]:
+def _ship_skill(workspace: Workspace, skill: str, seconds: float) -> dict[str, Any]:
     from beyondmimic_data.tracking import shipped
 
     policy, preset = _last_policy(workspace, skill), workspace.preset
@@ -157,8 +167,11 @@ def _ship_skill(workspace: Workspace, skill: str) -> dict[str, Any]:
         "clips": policy.meta["parents"],
         "warm_start": policy.meta["warm_start"],
     }
-    made = shipped.ship(policy.path, skill, card)
-    return {"skill": made.skill, "folder": str(made.path), "completion": made.completion}
+    gate = get_preset("paper").gate
+    each = math.ceil(gate.seeds / max(len(files), 1))
+    evaluation = _examine(workspace, policy, skill, dataclasses.replace(gate, seeds=each, seconds=seconds))
+    made = shipped.ship(policy.path, skill, card, evaluation)
+    return {"skill": made.skill, "folder": str(made.path), **evaluation}
 
 
 def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:

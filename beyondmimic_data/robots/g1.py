@@ -115,7 +115,8 @@ def build_spec(
     """Build the MuJoCo specification of the robot, with position servos and contact sensors.
 
     Args:
-        feet: sole shapes, four spheres or the stock seven capsules.
+        feet: sole shapes, four spheres or the stock seven capsules. The latter come with elliptic friction
+            cones and another solver: the second contact model, which no policy is trained on.
         floor: add a ground plane and lights.
         actuators: add one position servo a joint; ``ctrl`` is then a joint target in rad.
         self_collision: let the robot's own links collide.
@@ -133,6 +134,10 @@ def build_spec(
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.iterations = 10
     spec.option.ls_iterations = 20
+    if feet == "capsules":
+        spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+        spec.option.solver = mujoco.mjtSolver.mjSOL_CG
+        spec.option.iterations, spec.option.ls_iterations = 50, 50
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 720
     if floor:
         _add_floor(spec)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from beyondmimic_data.config import GateConfig, Preset, RandomisationConfig
+from beyondmimic_data.config import Preset, RandomisationConfig
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.robots import g1
 from beyondmimic_data.sim import randomisation as rand
@@ -16,6 +16,7 @@ from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.statistics import wilson_interval
 from beyondmimic_data.tracking import task
 from beyondmimic_data.tracking.policy import TrackingPolicy
+from beyondmimic_data.tracking.velocity import VelocityError
 from beyondmimic_data.tracking.world import TrackingWorld
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Trial:
     latency_ms: np.ndarray
     """Latency of each."""
     errors: dict[str, np.ndarray]
-    """Mean tracking errors of each while it lasted."""
+    """Mean tracking errors of each while it lasted, and ``velocity_err_m_s`` (see ``VelocityError``)."""
 
 
 def play(
@@ -75,8 +76,15 @@ def play(
     running, steps = np.ones(n, bool), np.zeros(n, np.int64)
     completed, cause = np.zeros(n, bool), np.full(n, -1)
     sums: dict[str, np.ndarray] = {}
+    velocity = VelocityError(n, preset.control.control_hz)
     for t in range(min(limit, int(world.library.lengths.max()) - 1)):
         step = world.step(policy.act(world.observe()[0]))
+        velocity.add(
+            world.state,
+            world.reference,
+            torch.from_numpy(world.pushes),
+            torch.from_numpy(running & ~step.fell.numpy()),
+        )
         world.advance_reference()
         steps += running
         fell = step.fell.numpy() & running
@@ -96,7 +104,8 @@ def play(
         cause=cause,
         clip=clip,
         latency_ms=world.draw.latency_steps * preset.control.physics_dt * 1e3,
-        errors={name: total / held_steps for name, total in sums.items()},
+        errors={name: total / held_steps for name, total in sums.items()}
+        | {"velocity_err_m_s": velocity.mean().numpy()},
     )
 
 
@@ -110,10 +119,16 @@ def summarise(trial: Trial, clips: Sequence[Clip]) -> dict[str, Any]:
         "wilson_high": high,
         "n": n,
         "mean_seconds": float(trial.seconds.mean()),
-        **{name: float(values.mean()) for name, values in trial.errors.items()},
+        **{name: _mean(values) for name, values in trial.errors.items()},
         "falls": {name: int((trial.cause == i).sum()) for i, name in enumerate(task.TERMINATIONS)},
         "clips": {clip.name: float(trial.completed[trial.clip == i].mean()) for i, clip in enumerate(clips)},
     }
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean of the values that are numbers, NaN if there is none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def latency_bins(
@@ -139,27 +154,47 @@ def latency_bins(
     return bins
 
 
+def gate_trial(
+    policy: TrackingPolicy,
+    clips: Sequence[Clip],
+    preset: Preset,
+    *,
+    feet: g1.Feet = "spheres",
+    num_threads: int = 0,
+) -> Trial:
+    """Play the starts of the preset's gate."""
+    gate = preset.gate
+    ranges = dataclasses.replace(preset.randomisation, latency_ms=gate.latency_ms, push=gate.push)
+    seeds = [gate.seed_offset + i for i in range(gate.seeds)]
+    return play(policy, clips, preset, seeds, ranges, gate.seconds, feet=feet, num_threads=num_threads)
+
+
 def evaluate_gate(
     policy: TrackingPolicy,
     clips: Sequence[Clip],
     preset: Preset,
     *,
-    seeds: int | None = None,
+    trial: Trial | None = None,
     num_threads: int = 0,
 ) -> dict[str, Any]:
     """Hold a policy against the preset's gate (DESIGN section 10).
+
+    Args:
+        policy: the actor.
+        clips: clips of the skill.
+        preset: gate, control rate and task.
+        trial: what ``gate_trial`` returned for them, if it was played already.
+        num_threads: physics threads.
 
     Returns:
         The summary of the gate's trial, ``passed``, ``latency_bins``, and ``max_latency_ms``: the end of the
         last bin before the first one under the gate's bin completion, which bounds what may be collected.
     """
-    gate: GateConfig = preset.gate
-    count = gate.seeds if seeds is None else seeds
-    gate_seeds = [gate.seed_offset + i for i in range(count)]
-    ranges = dataclasses.replace(preset.randomisation, latency_ms=gate.latency_ms, push=gate.push)
-    trial = play(policy, clips, preset, gate_seeds, ranges, gate.seconds, num_threads=num_threads)
+    gate = preset.gate
+    if trial is None:
+        trial = gate_trial(policy, clips, preset, num_threads=num_threads)
     report = summarise(trial, clips)
-    bin_seeds = [gate.seed_offset + count + i for i in range(max(count // 2, 1))]
+    bin_seeds = [gate.seed_offset + gate.seeds + i for i in range(max(gate.seeds // 2, 1))]
     bins = latency_bins(policy, clips, preset, bin_seeds, num_threads)
     usable = preset.randomisation.latency_ms[0]
     for entry in bins:
@@ -167,16 +202,20 @@ def evaluate_gate(
             break
         usable = entry["high_ms"]
     report |= {
-        "passed": report["completion"] >= gate.completion,
+        "passed": report["completion"] >= gate.completion
+        and report["body_pos_err_m"] <= gate.max_body_pos_err_m,
         "required": gate.completion,
+        "max_body_pos_err_m": gate.max_body_pos_err_m,
         "latency_bins": bins,
         "max_latency_ms": usable,
     }
     log.info(
-        "gate: %.0f %% of %d starts complete, %.0f %% required",
+        "gate: %.0f %% of %d starts complete, %.0f %% required; bodies %.1f cm off, %.0f cm allowed",
         100 * report["completion"],
         report["n"],
         100 * gate.completion,
+        100 * report["body_pos_err_m"],
+        100 * gate.max_body_pos_err_m,
     )
     return report
 

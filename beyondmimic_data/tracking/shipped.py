@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.errors import StoreError
-from beyondmimic_data.files import read_json
+from beyondmimic_data.files import read_json, write_json
 from beyondmimic_data.shipping import CARD, ship_files
 from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING, WEIGHTS
 
 FOLDER = Path(__file__).parent / "shipped_policies"
 FOUNDATION = "balance"
 """Key of the policy that skills without one of their own start from: it stands, squats, steps and walks."""
-FILES = (WEIGHTS, TRAINING, EVALUATION)
-"""What ships of a policy: weights, training record with its curve, evaluation."""
+FILES = (WEIGHTS, TRAINING)
+"""What is copied of a policy: weights, training record with its curve."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +45,16 @@ def shipped_policies(folder: Path = FOLDER) -> list[ShippedPolicy]:
     return [_read(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
 
 
-def ship(policy: Path, skill: str, card: dict[str, Any], folder: Path = FOLDER) -> ShippedPolicy:
+def ship(
+    policy: Path, skill: str, card: dict[str, Any], evaluation: dict[str, Any], folder: Path = FOLDER
+) -> ShippedPolicy:
     """Put a policy among those that ship; an earlier one of its skill is replaced.
 
     Args:
-        policy: folder of a trained and evaluated policy.
+        policy: folder of a trained policy.
         skill: key of its skill.
         card: how it came about: ``command``, ``seed``, ``network``, ``clips``, ``warm_start``.
+        evaluation: what ``examine`` returned.
         folder: where shipped policies are.
 
     Raises:
@@ -59,6 +62,7 @@ def ship(policy: Path, skill: str, card: dict[str, Any], folder: Path = FOLDER) 
     """
     target = folder / skill
     ship_files(policy, target, FILES, {"skill": skill, **card})
+    write_json(target / EVALUATION, evaluation)
     return _read(target)
 
 

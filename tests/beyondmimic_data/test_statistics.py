@@ -1,6 +1,6 @@
 import pytest
 
-from beyondmimic_data.statistics import wilson_interval
+from beyondmimic_data.statistics import paired_difference_interval, wilson_interval
 
 
 # The intervals that the paper's 50 runs allow: 100 %, 80 %, 72 % and 0 % of them.
@@ -21,3 +21,12 @@ def test_interval_contains_the_rate_and_shrinks_with_more_trials() -> None:
 def test_impossible_counts_are_refused(successes: int, n: int) -> None:
     with pytest.raises(ValueError, match="found"):
         wilson_interval(successes, n)
+
+
+def test_paired_differences():
+    low, high = paired_difference_interval(10, 4, 200)
+    assert low < 0.03 < high
+    assert high - low == pytest.approx(0.077, abs=0.003)  # 2 * 1.96 * sqrt(15 - 36 / 202) / 202
+    assert paired_difference_interval(0, 0, 50) == pytest.approx((-0.0377, 0.0377), abs=1e-3)
+    with pytest.raises(ValueError, match="no paired counts"):
+        paired_difference_interval(8, 5, 10)

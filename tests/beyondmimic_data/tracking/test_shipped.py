@@ -36,7 +36,7 @@ def test_a_shipped_policy_is_whole(policy):
 def test_a_policy_that_was_not_evaluated_does_not_ship(tmp_path):
     (tmp_path / WEIGHTS).write_bytes(b"x")
     with pytest.raises(StoreError, match=r"training\.json: missing"):
-        shipped.ship(tmp_path, "hop", {}, tmp_path / "shipped")
+        shipped.ship(tmp_path, "hop", {}, {}, tmp_path / "shipped")
     assert not (tmp_path / "shipped").exists()
 
 

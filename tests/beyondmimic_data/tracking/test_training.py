@@ -17,6 +17,7 @@ from beyondmimic_data.motions.clip import Clip, clip_from_qpos
 from beyondmimic_data.robots import g1
 from beyondmimic_data.tracking import train
 from beyondmimic_data.tracking.evaluate import evaluate_gate, play, summarise
+from beyondmimic_data.tracking.examination import examine, transfer_loss
 from beyondmimic_data.tracking.export import export_onnx
 from beyondmimic_data.tracking.policy import TrackingPolicy, load_weights
 from beyondmimic_data.tracking.train import CHECKPOINT, Trainer, train_policy
@@ -179,6 +180,43 @@ def test_a_policy_that_throws_the_robot_over_fails_and_one_bin_bounds_its_latenc
     assert not report["passed"]
     assert report["max_latency_ms"] == 0.0
     assert [b["high_ms"] for b in report["latency_bins"]] == [20.0, 40.0]
+
+
+def test_a_policy_with_bodies_too_far_off_fails(clip, preset, trained):
+    policy = TrackingPolicy.load(trained)
+    for limit, passed in ((1.0, True), (0.001, False)):
+        gate = dataclasses.replace(preset.gate, max_body_pos_err_m=limit)
+        report = evaluate_gate(policy, [clip], dataclasses.replace(preset, gate=gate), num_threads=1)
+        assert report["passed"] == passed
+
+
+def test_an_examination_covers_all_latencies_and_a_second_contact_model(clip, preset, trained):
+    report = examine(TrackingPolicy.load(trained), [clip], preset, num_threads=1)
+    assert [b["high_ms"] for b in report["latency_bins"]] == [20.0, 40.0, 60.0, 80.0, 100.0]
+    transfer = report["transfer"]
+    assert transfer["n"] == report["n"] == preset.gate.seeds
+    assert transfer["loss"] == pytest.approx(report["completion"] - transfer["completion"])
+    assert transfer["loss_low"] <= transfer["loss"] <= transfer["loss_high"]
+
+
+def test_the_second_contact_model_is_another(clip, preset, trained):
+    policy = TrackingPolicy.load(trained)
+    first, second = (
+        play(policy, [clip], preset, range(4), preset.randomisation, 1.0, feet=feet, num_threads=1)
+        for feet in ("spheres", "capsules")
+    )
+    difference = np.abs(first.errors["body_pos_err_m"] - second.errors["body_pos_err_m"])
+    assert 1e-6 < difference.max() < 0.2
+
+
+def test_what_transfer_loses_is_counted_on_the_same_starts(clip, preset, trained):
+    trial = play(
+        TrackingPolicy.load(trained), [clip], preset, range(4), preset.randomisation, 1.0, num_threads=1
+    )
+    first = dataclasses.replace(trial, completed=np.array([True, True, True, False]))
+    second = dataclasses.replace(trial, completed=np.array([True, False, False, True]))
+    assert transfer_loss(first, second)["loss"] == 0.25
+    assert transfer_loss(first, second)["completion"] == 0.5
 
 
 def test_the_onnx_file_says_what_the_policy_says_and_carries_the_contract(clip, preset, trained, tmp_path):
