@@ -20,7 +20,8 @@ def examine(
     """Hold a policy against the preset's gate, and play the same starts in the second contact model.
 
     Returns:
-        What ``evaluate_gate`` returns, with latency bins up to 100 ms, and ``transfer``: see ``transfer_loss``.
+        What ``evaluate_gate`` returns, with latency bins up to 100 ms, and what ``transfer_loss`` returns as
+        ``transfer``.
     """
     wide = dataclasses.replace(
         preset, randomisation=dataclasses.replace(preset.randomisation, latency_ms=LATENCY_MS)
