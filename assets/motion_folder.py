@@ -13,7 +13,7 @@ from beyondmimic_data.files import atomic_path, write_bytes
 from beyondmimic_data.hashing import hash_file
 from beyondmimic_data.motions.folder import motion_files
 from beyondmimic_data.motions.formats import SUFFIXES
-from beyondmimic_data.motions.motion_config import FILE_NAME, MotionFacts, facts_of
+from beyondmimic_data.motions.motion_config import FILE_NAME, MotionFacts, facts_of, load_config
 
 SYNTHESISED = "synth"
 
@@ -30,22 +30,45 @@ def folder_signature(workspace: Workspace) -> dict[str, str]:
 
 
 def add_synthesised(workspace: Workspace) -> list[Path]:
-    """Write the preset's synthesised clips; a file whose clip is the same already is left untouched."""
+    """Write the preset's synthesised clips; a file whose clip is the same already is left untouched.
+
+    A skill of several clips is a folder, and a ``motions.toml`` beside it makes one skill of them.
+    """
     from beyondmimic_data.motions.clip import Clip
-    from beyondmimic_data.motions.synth import synthesise
+    from beyondmimic_data.motions.synth import synthesise_skill
 
     preset, written = workspace.preset, []
+    folder = workspace.motion_folder / SYNTHESISED
     for skill in preset.synth.skills:
-        path = workspace.motion_folder / SYNTHESISED / f"{skill}.npz"
-        clip = synthesise(skill, preset.synth, preset.control.control_hz)
-        try:
-            same = path.exists() and Clip.load(path).version == clip.version
-        except MotionError:
-            same = False
-        if not same:
-            clip.save(path)
-            written.append(path)
+        clips = synthesise_skill(skill, preset.synth, preset.control.control_hz)
+        if len(clips) == 1:
+            paths = [folder / f"{skill}.npz"]
+        else:
+            paths = [folder / skill / f"{k}.npz" for k in range(1, len(clips) + 1)]
+            _group(folder, skill)
+        for path, clip in zip(paths, clips):
+            try:
+                same = path.exists() and Clip.load(path).version == clip.version
+            except MotionError:
+                same = False
+            if not same:
+                clip.save(path)
+                written.append(path)
     return written
+
+
+def _group(folder: Path, skill: str) -> None:
+    """Make one skill of the clips of a subfolder, unless a ``[[skills]]`` table has that name already."""
+    path = folder / FILE_NAME
+    if path.exists() and any(rule.name == skill for rule in load_config(path).skills):
+        return
+    _append(path, f'[[skills]]\nname = "{skill}"\nclips = ["{skill}/*.npz"]')
+
+
+def _append(path: Path, table: str) -> None:
+    """Add a table to a ``motions.toml``, which is made if there is none."""
+    before = path.read_text(encoding="utf-8").rstrip() + "\n\n" if path.exists() else ""
+    write_bytes(path, f"{before}{table}\n".encode())
 
 
 def add_motions(workspace: Workspace, sources: Sequence[Path]) -> list[Path]:
@@ -99,6 +122,4 @@ def _state_facts(folder: Path, target: Path, facts: MotionFacts) -> None:
     known = dataclasses.asdict(facts)
     lines = [f"{name} = {json.dumps(value)}" for name, value in known.items() if value is not None]
     table = "\n".join(["[[files]]", f"match = {json.dumps(match)}", *lines])
-    path = folder / FILE_NAME
-    before = path.read_text(encoding="utf-8").rstrip() + "\n\n" if path.exists() else ""
-    write_bytes(path, f"{before}{table}\n".encode())
+    _append(folder / FILE_NAME, table)

@@ -39,11 +39,15 @@ class SynthConfig:
     """Motions that the project synthesises itself."""
 
     skills: tuple[str, ...] = ("stand", "squat")
-    """Any of ``stand``, ``squat``, ``walk``."""
+    """Any of ``stand``, ``squat``, ``walk``, ``locomotion``."""
     seconds: float = 10.0
     """Length of the clips of ``stand`` and ``squat``."""
     walk_seconds: float = 60.0
     """Length of the clip of ``walk``, which has more to show: directions, turns, starts and stops."""
+    locomotion_clips: int = 5
+    """Walks that ``locomotion`` consists of; one policy tracks them all."""
+    locomotion_seconds: float = 124.0
+    """Length of each: an episode of two minutes fits."""
     seed: int = 7
     """Seed of the walking commands and of the sway."""
     forward: Range = (-0.5, 1.0)

@@ -1,5 +1,7 @@
 """The project's own motions: footstep plan and inverse kinematics, no recording needed."""
 
+import dataclasses
+
 import numpy as np
 
 from beyondmimic_data.config import SynthConfig
@@ -12,17 +14,33 @@ from beyondmimic_data.motions.walk_commands import walk_commands
 SYNTH_VERSION = "3"
 """Raised by hand when a synthesised motion changes."""
 
-SKILLS = ("stand", "squat", "walk")
-MIN_SECONDS = {"stand": 1.5, "squat": 1.5, "walk": 6.0}
+SKILLS = ("stand", "squat", "walk", "locomotion")
+MIN_SECONDS = {"stand": 1.5, "squat": 1.5, "walk": 6.0, "locomotion": 6.0}
 """Shortest clips that leave room for a start and a stop."""
 MAX_SECONDS = 600.0
+
+
+def synthesise_skill(skill: str, config: SynthConfig, control_hz: float) -> list[Clip]:
+    """Synthesise all clips of a skill: one, or of ``locomotion`` several walks with seeds of their own.
+
+    Raises:
+        ConfigError: as ``synthesise``.
+    """
+    if skill != "locomotion":
+        return [synthesise(skill, config, control_hz)]
+    if config.locomotion_clips < 1:
+        raise ConfigError("synth.locomotion_clips", config.locomotion_clips, "at least 1")
+    return [
+        synthesise(skill, dataclasses.replace(config, seed=config.seed + 1 + k), control_hz)
+        for k in range(config.locomotion_clips)
+    ]
 
 
 def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
     """Synthesise one clip that starts and ends at rest.
 
     Args:
-        skill: one of ``SKILLS``.
+        skill: one of ``SKILLS``; ``locomotion`` is a longer walk.
         config: length and seed; equal values give equal clips.
         control_hz: frames a second.
 
@@ -32,13 +50,14 @@ def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
     """
     if skill not in SKILLS:
         raise ConfigError("synth.skills", skill, "one of " + ", ".join(SKILLS))
-    field = "walk_seconds" if skill == "walk" else "seconds"
+    field = {"walk": "walk_seconds", "locomotion": "locomotion_seconds"}.get(skill, "seconds")
     seconds = getattr(config, field)
     if not MIN_SECONDS[skill] <= seconds <= MAX_SECONDS:
         expected = f"{MIN_SECONDS[skill]:g} to {MAX_SECONDS:g} s for {skill}"
         raise ConfigError(f"synth.{field}", seconds, expected)
-    if skill == "walk":
-        qpos = walking.walk_qpos(walk_commands(config, control_hz), control_hz)
+    if skill in ("walk", "locomotion"):
+        walk = dataclasses.replace(config, walk_seconds=seconds)
+        qpos = walking.walk_qpos(walk_commands(walk, control_hz), control_hz)
     else:
         rng = np.random.default_rng([config.seed, SKILLS.index(skill)])
         make = {"stand": standing.stand_qpos, "squat": standing.squat_qpos}[skill]

@@ -1,12 +1,16 @@
 """Bringing motions into the motion folder."""
 
+import dataclasses
 import os
 
 import pytest
 
 from assets.motion_folder import add_motions, add_synthesised, folder_signature
 from assets.workspace import open_workspace
+from beyondmimic_data.config import SynthConfig
 from beyondmimic_data.errors import ConfigError
+from beyondmimic_data.motions.clip import Clip
+from beyondmimic_data.motions.folder import scan
 from beyondmimic_data.motions.motion_config import facts_of
 
 
@@ -99,3 +103,13 @@ def test_synthesised_clips_are_written_once(workspace):
     assert folder_signature(workspace) == before
     first[0].write_bytes(b"damaged")
     assert add_synthesised(workspace) == [first[0]]
+
+
+def test_locomotion_is_one_skill_of_several_walks(workspace):
+    synth = SynthConfig(skills=("locomotion",), locomotion_clips=2, locomotion_seconds=6.5)
+    walking = dataclasses.replace(workspace, preset=dataclasses.replace(workspace.preset, synth=synth))
+    first, second = add_synthesised(walking)
+    assert Clip.load(first).version != Clip.load(second).version
+    skills = scan(workspace.motion_folder).skills
+    assert {key: len(skill.clips) for key, skill in skills.items()} == {"synth__locomotion": 2}
+    assert add_synthesised(walking) == []
