@@ -25,8 +25,9 @@ def walk() -> Clip:
 
 @pytest.fixture(scope="module")
 def clips(walk: Clip) -> dict[str, Clip]:
-    config = SynthConfig(seconds=10.0)
-    return {"walk": walk, **{skill: synth.synthesise(skill, config, 50.0) for skill in ("stand", "squat")}}
+    config = SynthConfig(seconds=10.0, locomotion_seconds=12.0)
+    others = (skill for skill in synth.SKILLS if skill != "walk")
+    return {"walk": walk, **{skill: synth.synthesise(skill, config, 50.0) for skill in others}}
 
 
 @pytest.mark.parametrize("skill", synth.SKILLS)
@@ -128,6 +129,14 @@ def test_equal_configurations_give_equal_clips() -> None:
     assert synth.synthesise("walk", config, 25.0).version == first.version
 
 
+def test_locomotion_walks_differ_and_together_are_ten_minutes_by_default() -> None:
+    config = SynthConfig()
+    assert config.locomotion_clips * config.locomotion_seconds >= 600
+    short = dataclasses.replace(config, locomotion_seconds=6.5, locomotion_clips=3)
+    clips = synth.synthesise_skill("locomotion", short, 50.0)
+    assert len({clip.version for clip in clips}) == 3
+
+
 def test_clip_has_the_rate_and_length_asked_for() -> None:
     clip = synth.synthesise("squat", SynthConfig(seconds=3.0), 25.0)
     assert (clip.fps, clip.num_frames, clip.name) == (25.0, 76, "synth__squat")
@@ -142,11 +151,13 @@ def test_clip_has_the_rate_and_length_asked_for() -> None:
         ("squat", SynthConfig(seconds=float("nan")), "synth.seconds"),
         ("stand", SynthConfig(seconds=float("inf")), "synth.seconds"),
         ("walk", SynthConfig(walk_seconds=4.0), "synth.walk_seconds"),
+        ("locomotion", SynthConfig(locomotion_seconds=4.0), "synth.locomotion_seconds"),
+        ("locomotion", SynthConfig(locomotion_clips=0), "synth.locomotion_clips"),
         ("walk", SynthConfig(forward=(0.2, 0.8)), "synth.forward"),
         ("walk", SynthConfig(sideways=(-3.0, 3.0)), "synth.sideways"),
     ],
 )
 def test_unusable_configuration_is_refused(skill: str, config: SynthConfig, field: str) -> None:
     with pytest.raises(ConfigError) as error:
-        synth.synthesise(skill, config, 50.0)
+        synth.synthesise_skill(skill, config, 50.0)
     assert error.value.field == field
