@@ -19,6 +19,9 @@ from beyondmimic_data.files import read_json
 from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING
 from storage.artifacts import Artifact, Build, describe
 
+LOGS = "tensorboard"
+"""Folder of the data root with the curves of every training, by skill and recipe."""
+
 
 def find_policy(workspace: Workspace, skill: str, motion_artifact: Artifact) -> Artifact | None:
     """Return the newest policy trained on these clips with this configuration, from whatever start.
@@ -63,6 +66,8 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
     preset, paths = workspace.preset, accepted_clips(clips)
     start = find_start(workspace, skill)
     base = recipes.policy_base(content_version(clips), preset)
+    recipe = _recipe(base, start)
+    logs = workspace.root / LOGS / skill / recipe
 
     def make(build: Build) -> None:
         from beyondmimic_data.tracking.workers import train_skill
@@ -78,6 +83,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
                 build.path,
                 warm_start=start.path if start else None,
                 foreign=start is not None and start.lineage["key"] != skill,
+                logs=logs,
                 progress=progress,
             )
         # Training drops a start that is of no use.
@@ -91,7 +97,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
             "gate": {k: evaluation[k] for k in ("passed", "completion", "required", "n")},
         }
 
-    return reuse_or_build(workspace.store, KIND, skill, _recipe(base, start), make)
+    return reuse_or_build(workspace.store, KIND, skill, recipe, make)
 
 
 def gate_verdict(policy: Artifact) -> str | None:
@@ -161,5 +167,6 @@ def _shown(policy: Artifact) -> dict[str, Any]:
         "completion_by_latency": table(result["latency_bins"]),
         "max_latency_ms": result["max_latency_ms"],
         "warm_start": dg.MetadataValue.json(policy.meta["warm_start"]),
+        "tensorboard": f"tensorboard --logdir {policy.root / LOGS}",
         "onnx": dg.MetadataValue.path(str(policy.path / "policy.onnx")),
     }

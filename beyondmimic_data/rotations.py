@@ -116,15 +116,18 @@ def angle_between(a: Array, b: Array) -> Array:
 
 
 def to_rot6d(q: Array) -> Array:
-    """Return the first two columns of the rotation matrix, column after column, ``(..., 6)``."""
+    """Return the first two columns of the rotation matrix, row by row, ``(..., 6)``.
+
+    The order of the released task and of everything that deploys its policies.
+    """
     w, x, y, z = q[..., 0], q[..., 1], q[..., 2], q[..., 3]
     return _stack(
         [
             1 - 2 * (y * y + z * z),
-            2 * (x * y + w * z),
-            2 * (x * z - w * y),
             2 * (x * y - w * z),
+            2 * (x * y + w * z),
             1 - 2 * (x * x + z * z),
+            2 * (x * z - w * y),
             2 * (y * z + w * x),
         ]
     )

@@ -5,7 +5,7 @@ the code they speak of because whoever only asks what is up to date should not i
 motions is ``motions.formats.IMPORTER_VERSION``.
 """
 
-TRACKING = "2"
+TRACKING = "3"
 ROLLOUTS = "1"
 DATASET = "1"
 DIFFUSION = "2"

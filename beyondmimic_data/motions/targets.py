@@ -178,7 +178,7 @@ def _foot_quats(points: Keypoints, rest: Keypoints | None, contacts: Contacts) -
 
 def _median_pitch(quats: np.ndarray) -> int:
     """Return the index of the quaternion of (N, 4) whose x axis has the median slope."""
-    slope = rotations.to_rot6d(quats)[:, 2]
+    slope = rotations.to_rot6d(quats)[:, 4]
     return int(np.argsort(slope)[len(slope) // 2])
 
 

@@ -8,8 +8,8 @@ POLAR = (1.0, -1.0, 1.0)
 """Signs of a reflected position, velocity or force (x forward, y left, z up)."""
 AXIAL = (-1.0, 1.0, -1.0)
 """Signs of a reflected rotation vector or angular velocity."""
-ROT6D = (1.0, -1.0, 1.0, -1.0, 1.0, -1.0)
-"""Signs of the first two columns of a reflected rotation matrix, column after column."""
+ROT6D = (1.0, -1.0, -1.0, 1.0, 1.0, -1.0)
+"""Signs of the first two columns of a reflected rotation matrix, row by row."""
 
 
 def counterparts(names: Sequence[str]) -> list[int]:

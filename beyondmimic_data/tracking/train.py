@@ -24,6 +24,7 @@ from beyondmimic_data.tracking import evaluate
 from beyondmimic_data.tracking.mirror import TaskMirror
 from beyondmimic_data.tracking.policy import TrackingPolicy, load_weights, save_weights, split_state
 from beyondmimic_data.tracking.policy_files import TRAINING
+from beyondmimic_data.tracking.training_log import TrainingLog
 from beyondmimic_data.tracking.vec_env import TrackingVecEnv
 
 log = logging.getLogger(__name__)
@@ -252,6 +253,7 @@ def train_policy(
     foreign: bool = False,
     num_threads: int = 0,
     progress: Progress | None = None,
+    logs: Path | None = None,
 ) -> dict[str, Any]:
     """Train a tracking policy until it passes its check, or its budget is spent.
 
@@ -267,19 +269,20 @@ def train_policy(
             none of the check's starts.
         num_threads: physics threads, and at most so many of torch's; 0 takes every core.
         progress: called with each iteration's figures.
+        logs: folder of TensorBoard curves.
 
     Returns:
         The training record: curve, checks, counters, how it ended.
     """
     threads = num_threads or (os.cpu_count() or 1)
     process.prepare(torch_threads(preset, threads))
-    session = _Session(Trainer(clips, preset, threads), folder)
+    session = _Session(Trainer(clips, preset, threads), folder, logs)
     if not session.resume() and warm_start is not None:
         session.begin_from(warm_start, foreign=foreign)
         if foreign and not session.checks[-1]["completion"]:
             # Weights that know nothing of this skill learn it more slowly than none.
             log.info("another skill's policy completes no start here; from nothing instead")
-            session = _Session(Trainer(clips, preset, threads), folder)
+            session = _Session(Trainer(clips, preset, threads), folder, logs)
     while not session.finished():
         figures = session.trainer.iterate()
         session.record(figures)
@@ -291,8 +294,9 @@ def train_policy(
 class _Session:
     """The bookkeeping around a trainer: checks, best policy, checkpoints, budget."""
 
-    def __init__(self, trainer: Trainer, folder: Path) -> None:
+    def __init__(self, trainer: Trainer, folder: Path, logs: Path | None = None) -> None:
         self.trainer, self.folder, self.config = trainer, folder, trainer.preset.training
+        self.log = TrainingLog(logs)
         self.curve: list[dict[str, float]] = []
         self.checks: list[dict[str, Any]] = []
         self.best: tuple[float, float] = (-1.0, 0.0)
@@ -321,6 +325,7 @@ class _Session:
     def record(self, figures: dict[str, float]) -> None:
         """Keep an iteration's figures; check and save when due."""
         self.curve.append(figures)
+        self.log.add("training", figures, self.trainer.counters.steps)
         seconds = self.trainer.counters.seconds
         if seconds - self._checked_at >= 60 * self.config.check_every_minutes:
             self.check()
@@ -333,6 +338,7 @@ class _Session:
         result = evaluate.check(trainer.policy(), trainer.clips, trainer.preset, trainer.num_threads)
         result = {"steps": trainer.counters.steps, "minutes": trainer.counters.seconds / 60, **result}
         self.checks.append(result)
+        self.log.add("check", result, trainer.counters.steps)
         self._checked_at = trainer.counters.seconds
         score = (result["completion"], result["mean_seconds"] - result["body_pos_err_m"])
         if score > self.best:
@@ -381,6 +387,7 @@ class _Session:
         """Check the last policy, drop the checkpoint, and return the training record."""
         if not self.checks or self.checks[-1]["steps"] != self.trainer.counters.steps:
             self.check()
+        self.log.close()
         counters = self.trainer.counters
         record = {
             "ended": self.ended,

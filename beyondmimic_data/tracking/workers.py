@@ -19,7 +19,13 @@ class SkillTrainer:
     """The body of an actor: trains one skill and holds it against its gate."""
 
     def run(
-        self, clip_paths: Sequence[Path], preset: Preset, folder: Path, warm_start: Path | None, foreign: bool
+        self,
+        clip_paths: Sequence[Path],
+        preset: Preset,
+        folder: Path,
+        warm_start: Path | None,
+        foreign: bool,
+        logs: Path | None,
     ) -> dict[str, Any]:
         """Train, export and evaluate; writes the policy folder's files and returns the gate's report."""
         from beyondmimic_data.motions.clip import Clip
@@ -49,6 +55,7 @@ class SkillTrainer:
                 foreign=foreign,
                 num_threads=threads,
                 progress=report,
+                logs=logs,
             )
         (folder / "scratch" / PROGRESS_FILE).unlink(missing_ok=True)
         policy = TrackingPolicy.load(folder)
@@ -70,6 +77,7 @@ def train_skill(
     *,
     warm_start: Path | None = None,
     foreign: bool = False,
+    logs: Path | None = None,
     progress: Callable[[str], None] = log.info,
     poll_seconds: float = 15.0,
 ) -> dict[str, Any]:
@@ -82,6 +90,7 @@ def train_skill(
         folder: the policy's folder.
         warm_start: folder of the policy to start from.
         foreign: that policy is of another skill; see ``Trainer.warm_start``.
+        logs: folder of TensorBoard curves.
         progress: receives a line while training runs.
         poll_seconds: time between lines.
 
@@ -93,7 +102,7 @@ def train_skill(
     cpus, gpus = preset.training.cpus_per_skill, preset.training.gpus_per_skill
     remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=2, max_task_retries=2)(SkillTrainer)
     actor: Any = remote.remote()
-    task = actor.run.remote(list(clip_paths), preset, folder, warm_start, foreign)
+    task = actor.run.remote(list(clip_paths), preset, folder, warm_start, foreign, logs)
     try:
         while not ray.wait([task], timeout=poll_seconds)[0]:
             line = _progress_line(folder / "scratch" / PROGRESS_FILE, preset)

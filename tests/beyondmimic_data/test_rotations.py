@@ -33,8 +33,8 @@ def test_products_rotations_and_logs_agree_with_scipy(pair, convert):
     np.testing.assert_allclose(np.asarray(rotations.to_rotation_vector(x)), scipy(a).as_rotvec(), atol=1e-9)
     angle = (scipy(a) * scipy(b).inv()).magnitude()
     np.testing.assert_allclose(np.asarray(rotations.angle_between(x, y)), angle, atol=1e-7)
-    columns = scipy(a).as_matrix()[:, :, :2].transpose(0, 2, 1).reshape(-1, 6)
-    np.testing.assert_allclose(np.asarray(rotations.to_rot6d(x)), columns, atol=1e-12)
+    rows = scipy(a).as_matrix()[:, :, :2].reshape(-1, 6)
+    np.testing.assert_allclose(np.asarray(rotations.to_rot6d(x)), rows, atol=1e-12)
 
 
 def test_log_and_exponential_are_inverse_also_at_zero(pair):

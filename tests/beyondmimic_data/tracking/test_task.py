@@ -59,7 +59,7 @@ def test_observation_on_the_reference_is_the_command_and_nothing_else():
     clip = standing_clip()
     actor, _ = world_on(clip).observe()
     expected = np.concatenate(
-        [clip.joint_pos[1], clip.joint_vel[1], np.zeros(3), [1, 0, 0, 0, 1, 0], np.zeros(93)]
+        [clip.joint_pos[1], clip.joint_vel[1], np.zeros(3), [1, 0, 0, 1, 0, 0], np.zeros(93)]
     )
     np.testing.assert_allclose(actor[0].numpy(), expected, atol=1e-5)
 

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import safetensors.torch
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from beyondmimic_data.config import Preset, get_preset
 from beyondmimic_data.errors import StoreError
@@ -78,6 +79,16 @@ def test_a_killed_training_goes_on_from_its_checkpoint(clip, preset, tmp_path):
     record = train_policy([clip], preset, tmp_path, num_threads=1)
     assert [p["iteration"] for p in record["curve"]] == [1, 2]
     assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_tensorboard_shows_every_iteration_and_check(clip, preset, tmp_path):
+    record = train_policy([clip], preset, tmp_path / "policy", num_threads=1, logs=tmp_path / "logs")
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    rewards = events.Scalars("training/reward_per_step")
+    assert [e.step for e in rewards] == [p["steps"] for p in record["curve"]]
+    assert [e.value for e in rewards] == pytest.approx([p["reward_per_step"] for p in record["curve"]])
+    completion = events.Scalars("check/completion")
+    assert [e.value for e in completion] == [c["completion"] for c in record["checks"]]
 
 
 def test_a_warm_start_begins_with_its_parents_networks(clip, preset, trained):

@@ -1,0 +1,140 @@
+"""A tracking policy's ONNX file at work: NumPy, onnxruntime and MuJoCo, no torch and no other file.
+
+``TrackingPlayer`` is what a deployer has to write; ``play`` closes the loop in simulation.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+
+if TYPE_CHECKING:
+    import mujoco
+
+Array = np.ndarray
+
+
+def matrix_of(quat: Array) -> Array:
+    """Return the rotation matrix (3, 3) of a quaternion wxyz."""
+    w, x, y, z = quat
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+class TrackingPlayer:
+    """Turns robot states into servo targets, with the reference that travels inside the file."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Load the file and read its contract."""
+        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self.outputs = [output.name for output in self.session.get_outputs()]
+        entries = self.session.get_modelmeta().custom_metadata_map
+        self.joint_names = entries["joint_names"].split(",")
+        self.observation_names = entries["observation_names"].split(",")
+        self.anchor_body = entries["anchor_body_name"]
+        self._anchor = entries["body_names"].split(",").index(self.anchor_body)
+        self.control_hz = float(entries["control_hz"])
+        self.default_joint_pos, self.action_scale = (
+            np.array(entries[name].split(","), float) for name in ("default_joint_pos", "action_scale")
+        )
+        self._width = self.session.get_inputs()[0].shape[1]
+        self._last_action = np.zeros(len(self.joint_names))
+
+    def reset(self) -> None:
+        """Forget the last action."""
+        self._last_action[:] = 0.0
+
+    def reference(self, frame: int) -> dict[str, Array]:
+        """Return the reference at a frame, the last one for later frames."""
+        return self._run(np.zeros(self._width), frame)
+
+    def anchor(self, frame: int) -> tuple[Array, Array]:
+        """Return the anchor's position (3,) m and quaternion (4,) in the reference at a frame."""
+        reference = self.reference(frame)
+        return reference["body_pos_w"][self._anchor], reference["body_quat_w"][self._anchor]
+
+    def target(self, frame: int, state: dict[str, Array]) -> Array:
+        """Return servo targets (J,), rad, in the order of ``joint_names``.
+
+        Args:
+            frame: frame of the reference that the robot should reach next.
+            state: ``anchor_pos_w`` (3,), ``anchor_quat_w`` (4,), ``base_lin_vel`` and ``base_ang_vel`` (3,)
+                in the base's frame, ``joint_pos`` and ``joint_vel`` (J,).
+        """
+        reference = self.reference(frame)
+        inverse = matrix_of(state["anchor_quat_w"]).T
+        relative = inverse @ matrix_of(reference["body_quat_w"][self._anchor])
+        terms = {
+            "command": np.concatenate([reference["joint_pos"], reference["joint_vel"]]),
+            "motion_anchor_pos_b": inverse @ (reference["body_pos_w"][self._anchor] - state["anchor_pos_w"]),
+            "motion_anchor_ori_b": relative[:, :2].ravel(),
+            "base_lin_vel": state["base_lin_vel"],
+            "base_ang_vel": state["base_ang_vel"],
+            "joint_pos": state["joint_pos"] - self.default_joint_pos,
+            "joint_vel": state["joint_vel"],
+            "actions": self._last_action,
+        }
+        observation = np.concatenate([terms[name] for name in self.observation_names])
+        self._last_action = self._run(observation, frame)["actions"]
+        return self.default_joint_pos + self.action_scale * self._last_action
+
+    def _run(self, observation: Array, frame: int) -> dict[str, Array]:
+        feed = {
+            "obs": observation[None].astype(np.float32),
+            "time_step": np.array([[frame]], np.float32),
+        }
+        results = self.session.run(None, feed)
+        return {name: value[0].astype(float) for name, value in zip(self.outputs, results)}
+
+
+def play(
+    player: TrackingPlayer, model: "mujoco.MjModel", qpos: Array, qvel: Array, frame: int, steps: int
+) -> Array:
+    """Play a policy from one state in MuJoCo.
+
+    Args:
+        player: the policy.
+        model: the robot, with a position servo for each joint, named alike.
+        qpos: (36,) state to start from.
+        qvel: (35,)
+        frame: reference frame of that state.
+        steps: control steps.
+
+    Returns:
+        (steps,) height of the anchor above the reference's, m.
+    """
+    import mujoco
+
+    data = mujoco.MjData(model)
+    data.qpos[:], data.qvel[:] = qpos, qvel
+    mujoco.mj_forward(model, data)
+    joints = [model.joint(name) for name in player.joint_names]
+    position = [joint.qposadr[0] for joint in joints]
+    velocity = [joint.dofadr[0] for joint in joints]
+    servos = [model.actuator(name).id for name in player.joint_names]
+    anchor = data.body(player.anchor_body)
+    substeps = round(1 / (player.control_hz * model.opt.timestep))
+    player.reset()
+    heights = np.zeros(steps)
+    for t in range(steps):
+        frame += 1
+        base = matrix_of(data.qpos[3:7])
+        state = {
+            "anchor_pos_w": anchor.xpos,
+            "anchor_quat_w": anchor.xquat,
+            "base_lin_vel": base.T @ data.qvel[:3],
+            "base_ang_vel": data.qvel[3:6],
+            "joint_pos": data.qpos[position],
+            "joint_vel": data.qvel[velocity],
+        }
+        data.ctrl[servos] = player.target(frame, state)
+        mujoco.mj_step(model, data, nstep=substeps)
+        mujoco.mj_forward(model, data)
+        heights[t] = anchor.xpos[2] - player.anchor(frame)[0][2]
+    return heights
