@@ -64,7 +64,8 @@ def ship(workspace: Workspace, skill: str, completion: float, folder: Path) -> N
     policy.mkdir()
     for name in shipped.FILES:
         (policy / name).write_text(f'{{"completion": {completion}}}')
-    shipped.ship(policy, skill, {"network": network_of(workspace.preset), "seed": 1}, folder)
+    card = {"network": network_of(workspace.preset), "seed": 1}
+    shipped.ship(policy, skill, card, {"completion": completion}, folder)
 
 
 @pytest.fixture
