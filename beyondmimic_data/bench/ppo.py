@@ -1,6 +1,7 @@
 """PPO throughput against the bare physics and the bare network updates it cannot do without."""
 
 import dataclasses
+import os
 import statistics
 import time
 
@@ -14,18 +15,22 @@ from beyondmimic_data.sim.mujoco_backend import TraceEvent
 from beyondmimic_data.tracking.train import Trainer, minibatch_rows, torch_threads
 
 ROUNDS = 8
+ENVS_PER_CORE = 256
 
 
 def bench_ppo() -> dict[str, float]:
-    """Train some iterations; after each, repeat its physics and its network passes bare.
+    """Train one skill on every core; after each iteration, repeat its physics and its network passes bare.
 
     Returns:
         ``steps_per_s``; ``physics_share``, ``update_share``, ``rest_share`` of the time;
         ``bare_physics_us`` and ``bare_update_us`` a step; ``efficiency``, the share of bare physics and bare
         update in the total.
     """
-    preset = quick()
-    threads = max(1, int(preset.training.cpus_per_skill))
+    preset, threads = quick(), os.cpu_count() or 1
+    alone = dataclasses.replace(
+        preset.training, num_envs=ENVS_PER_CORE * threads, cpus_per_skill=float(threads)
+    )
+    preset = dataclasses.replace(preset, training=alone)
     process.prepare(torch_threads(preset, threads))
     preset = dataclasses.replace(preset, synth=dataclasses.replace(preset.synth, seconds=4.0))
     clip = synthesise("stand", preset.synth, preset.control.control_hz)
