@@ -76,6 +76,8 @@ class EvaluateTracking:
 
     skill: str
     """Key of the skill, such as synth__stand."""
+    clips: tuple[str, ...] = ()
+    """Names of clips to play, such as synth__stand; all of the skill's by default."""
     seeds: int | None = None
     """Starts of each clip; the gate's by default."""
     push: bool | None = None
@@ -104,8 +106,10 @@ class Ship:
 
     skill: str | None = None
     """Key of the skill, such as synth__stand; without it, the last diffusion policy ships."""
+    seeds: int | None = None
+    """Pushed starts of each clip in the examination; by default 200 in all."""
     seconds: float = 20.0
-    """Length that each of the 200 pushed starts has to complete, or the clip's if it is shorter."""
+    """Length that each start has to complete, or the clip's if it is shorter."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

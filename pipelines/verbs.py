@@ -4,14 +4,14 @@ import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from assets.building import ALL
 from assets.motion_folder import SYNTHESISED
 from assets.workspace import Workspace, open_workspace, remember
-from beyondmimic_data.config import GateConfig, get_preset
+from beyondmimic_data.config import GateConfig, TaskConfig, get_preset
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
 from beyondmimic_data.overrides import differences
 from pipelines import benches
@@ -100,16 +100,19 @@ def evaluate_tracking(options: o.EvaluateTracking) -> Result:
     document = {
         "skill": options.skill,
         "policy": policy.version,
-        **_examine(workspace, policy, options.skill, gate),
+        **_examine(workspace, policy, options.skill, gate, options.clips),
     }
     return Result(document, _figures_text(document))
 
 
-def _examine(workspace: Workspace, policy: Artifact, skill: str, gate: GateConfig) -> dict[str, Any]:
-    """Examine a policy on the clips that it was trained on.
+def _examine(
+    workspace: Workspace, policy: Artifact, skill: str, gate: GateConfig, names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Examine a policy on its clips or the named ones of them, with METHOD 1.6's resets.
 
     Raises:
         BeyondMimicError: the clips are gone.
+        ConfigError: a name that is none of theirs.
     """
     from beyondmimic_data.motions.clip import Clip
     from beyondmimic_data.tracking.examination import examine
@@ -121,7 +124,15 @@ def _examine(workspace: Workspace, policy: Artifact, skill: str, gate: GateConfi
     if motion is None:
         raise BeyondMimicError(f"{policy.path}: the clips it was trained on are gone; run the graph again")
     clips = [Clip.load(path) for path in sorted((motion.path / "clips").glob("*.npz"))]
-    preset = dataclasses.replace(workspace.preset, gate=gate)
+    known = [clip.name for clip in clips]
+    for name in set(names) - set(known):
+        raise ConfigError("clips", name, "one of " + ", ".join(known))
+    if names:
+        clips = [clip for clip in clips if clip.name in names]
+    # A training may have begun its episodes farther off than an examination does.
+    observed = workspace.preset.task.state_estimation
+    task = dataclasses.replace(TaskConfig(), state_estimation=observed)
+    preset = dataclasses.replace(workspace.preset, gate=gate, task=task)
     return examine(TrackingPolicy.load(policy.path), clips, preset)
 
 
@@ -146,11 +157,11 @@ def ship(options: o.Ship) -> Result:
     if options.skill is None:
         document = _ship_diffusion(workspace)
     else:
-        document = _ship_skill(workspace, options.skill, options.seconds)
+        document = _ship_skill(workspace, options.skill, options.seeds, options.seconds)
     return Result(document, _figures_text(document))
 
 
-def _ship_skill(workspace: Workspace, skill: str, seconds: float) -> dict[str, Any]:
+def _ship_skill(workspace: Workspace, skill: str, seeds: int | None, seconds: float) -> dict[str, Any]:
     from beyondmimic_data.tracking import shipped
 
     policy, preset = _last_policy(workspace, skill), workspace.preset
@@ -168,7 +179,7 @@ def _ship_skill(workspace: Workspace, skill: str, seconds: float) -> dict[str, A
         "warm_start": policy.meta["warm_start"],
     }
     gate = get_preset("paper").gate
-    each = math.ceil(gate.seeds / max(len(files), 1))
+    each = seeds or math.ceil(gate.seeds / max(len(files), 1))
     evaluation = _examine(workspace, policy, skill, dataclasses.replace(gate, seeds=each, seconds=seconds))
     made = shipped.ship(policy.path, skill, card, evaluation)
     return {"skill": made.skill, "folder": str(made.path), **evaluation}

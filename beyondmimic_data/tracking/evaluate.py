@@ -22,6 +22,10 @@ from beyondmimic_data.tracking.world import TrackingWorld
 log = logging.getLogger(__name__)
 
 
+BIN_SECONDS = 20.0
+"""Longest start of a latency bin: what latency breaks it breaks soon."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """The outcome of n seeded starts; arrays of n."""
@@ -137,11 +141,12 @@ def latency_bins(
     """Return the completion in each latency bin of the training range, seeds shared between the bins."""
     low, high = preset.randomisation.latency_ms
     gate = preset.gate
+    seconds = min(gate.seconds, BIN_SECONDS)
     bins = []
     while low < high - 1e-9:
         top = min(low + gate.latency_bin_ms, high)
         ranges = dataclasses.replace(preset.randomisation, latency_ms=(low, top), push=gate.push)
-        trial = play(policy, clips, preset, seeds, ranges, gate.seconds, num_threads=num_threads)
+        trial = play(policy, clips, preset, seeds, ranges, seconds, num_threads=num_threads)
         bins.append(
             {
                 "low_ms": low,

@@ -15,7 +15,7 @@ from beyondmimic_data.sim import randomisation as rand
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.tracking.export import export_onnx
 from beyondmimic_data.tracking.policy import TrackingPolicy
-from beyondmimic_data.tracking.shipped import FOLDER
+from beyondmimic_data.tracking.shipped import FOLDER, FOUNDATION
 from beyondmimic_data.tracking.vec_env import without_start_noise
 from beyondmimic_data.tracking.world import TrackingWorld
 
@@ -41,7 +41,7 @@ np.save(out, heights)
 def test_the_file_alone_completes_what_the_policy_completes(tmp_path: Path) -> None:
     preset = without_start_noise(get_preset("quick"))
     clip = synthesise("stand", dataclasses.replace(preset.synth, seconds=4.0), 50.0)
-    policy = TrackingPolicy.load(FOLDER / "synth__stand")
+    policy = TrackingPolicy.load(FOLDER / FOUNDATION)
     export_onnx(policy, clip, preset, tmp_path / "policy.onnx")
 
     # Shoved starts, from a nudge to what no step saves.
