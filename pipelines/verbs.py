@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from assets.motion_folder import SYNTHESISED
 from assets.workspace import Workspace, open_workspace, remember
 from beyondmimic_data.config import get_preset
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
+from beyondmimic_data.motions.folder import ClipSource
 from beyondmimic_data.overrides import differences
 from pipelines import benches
 from pipelines import options as o
@@ -78,8 +79,9 @@ def motions_check(options: o.MotionsCheck) -> Result:
     from beyondmimic_data.motions.check import check_paths
 
     reports = check_paths(options.paths, open_workspace().preset, options.fps, options.quat)
-    lines = [f"{r['clip']}: {'accepted' if r['accepted'] else 'refused: ' + r['reason']}" for r in reports]
-    return Result(reports, "\n".join(lines), ok=all(report["accepted"] for report in reports))
+    return Result(
+        reports, "\n".join(map(_check_text, reports)), ok=all(report["accepted"] for report in reports)
+    )
 
 
 def bench(options: o.Bench) -> Result:
@@ -145,13 +147,16 @@ def _ship_skill(workspace: Workspace, skill: str) -> dict[str, Any]:
 
     policy, preset = _last_policy(workspace, skill), workspace.preset
     source = workspace.motions.skills.get(skill)
-    files = (
-        [] if source is None else [clip.path.relative_to(workspace.motion_folder) for clip in source.clips]
-    )
-    grouped = {"name": skill, "clips": [path.as_posix() for path in files]}
+    clips = () if source is None else source.clips
+    folder = workspace.motion_folder
+    grouped = {"name": skill, "clips": [clip.place.relative_to(folder).as_posix() for clip in clips]}
+    made_clips = [clip.as_table(folder) for clip in clips if clip.table is not None]
     card = {
-        **({"skills_of_motions_toml": [grouped]} if len(files) > 1 else {}),
-        "command": _command(workspace, "train", files, {"training.minutes": policy.meta["minutes"]}),
+        **({"skills_of_motions_toml": [grouped]} if len(clips) > 1 else {}),
+        **({"clips_of_motions_toml": made_clips} if made_clips else {}),
+        "command": _command(
+            workspace, "train", _files_of(workspace, clips), {"training.minutes": policy.meta["minutes"]}
+        ),
         "seed": preset.training.seed,
         "network": policy.meta["network"],
         "clips": policy.meta["parents"],
@@ -168,15 +173,22 @@ def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:
     if policy is None:
         raise BeyondMimicError("there is no diffusion policy yet: run the graph first")
     clips = [clip for skill in workspace.motions.skills.values() for clip in skill.clips]
-    files = [clip.path.relative_to(workspace.motion_folder) for clip in clips]
     card = {
-        "command": _command(workspace, "run", files, {"diffusion.minutes": policy.meta["minutes"]}),
+        "command": _command(
+            workspace, "run", _files_of(workspace, clips), {"diffusion.minutes": policy.meta["minutes"]}
+        ),
         "seed": workspace.preset.diffusion.seed,
         "dataset": policy.meta["parents"],
         "warm_start": policy.meta["warm_start"],
     }
     shipped.ship(policy.path, card)
     return {"folder": str(shipped.FOLDER), "validation_loss": policy.meta["figures"]["validation_loss"]}
+
+
+def _files_of(workspace: Workspace, clips: Sequence[ClipSource]) -> list[Path]:
+    """Return the motion files of clips, relative to the motion folder, each once."""
+    files = dict.fromkeys(file for clip in clips for file in clip.files)
+    return [file.relative_to(workspace.motion_folder) for file in files]
 
 
 def _command(workspace: Workspace, verb: str, files: list[Path], changes: dict[str, Any]) -> str:
@@ -198,6 +210,11 @@ def _workspace_of(options: o.Run) -> Workspace:
 
 def _paths_of(options: o.Run) -> list[Path]:
     return [Path(part) for entry in options.motions for part in entry.split(",") if part]
+
+
+def _check_text(report: dict[str, Any]) -> str:
+    verdict = "accepted" if report["accepted"] else f"refused: {report['reason']}"
+    return "\n    ".join([f"{report['clip']}: {verdict}", *report["edits"]])
 
 
 def _training_text(line: dict[str, Any]) -> str:
