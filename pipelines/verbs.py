@@ -84,6 +84,14 @@ def motions_check(options: o.MotionsCheck) -> Result:
     )
 
 
+def motions_gait(options: o.MotionsGait) -> Result:
+    """Compare how motions walk."""
+    from beyondmimic_data.motions.gait import compare_gaits
+
+    rows = compare_gaits(options.paths, open_workspace().preset, options.fps, options.quat)
+    return Result(rows, _gait_text(rows))
+
+
 def bench(options: o.Bench) -> Result:
     """Run one benchmark."""
     figures = benches.run(options.name)
@@ -215,6 +223,32 @@ def _paths_of(options: o.Run) -> list[Path]:
 def _check_text(report: dict[str, Any]) -> str:
     verdict = "accepted" if report["accepted"] else f"refused: {report['reason']}"
     return "\n    ".join([f"{report['clip']}: {verdict}", *report["edits"]])
+
+
+GAIT_COLUMNS = {
+    "steps": ("steps", 1, "{:d}"),
+    "speed_m_s": ("speed m/s", 1, "{:.2f}"),
+    "step_length_m": ("step length m", 1, "{:.2f}"),
+    "step_time_s": ("step time s", 1, "{:.2f}"),
+    "clearance_m": ("clearance cm", 100, "{:.1f}"),
+    "double_support_share": ("double support %", 100, "{:.0f}"),
+    "stance_skate_m_s": ("skate cm/s", 100, "{:.1f}"),
+}
+"""Header, factor and format of each figure of a gait."""
+
+
+def _gait_text(rows: list[dict[str, Any]]) -> str:
+    width = max(len(row["clip"]) for row in rows)
+    headers = [header for header, _, _ in GAIT_COLUMNS.values()]
+    lines = ["  ".join([f"{'clip':<{width}}", *headers])]
+    for row in rows:
+        figures = [
+            f"{form.format(row[name] * factor):>{len(header)}}"
+            for name, (header, factor, form) in GAIT_COLUMNS.items()
+            if not row["problem"]
+        ]
+        lines.append("  ".join([f"{row['clip']:<{width}}", *(figures or [row["problem"]])]))
+    return "\n".join(lines)
 
 
 def _training_text(line: dict[str, Any]) -> str:
