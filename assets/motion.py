@@ -1,4 +1,4 @@
-"""Motions: the clips of a skill, imported or retargeted from the files of the motion folder."""
+"""Motions: the clips of a skill, imported, retargeted or made from the files of the motion folder."""
 
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,13 @@ def build_motion(workspace: Workspace, skill: str, progress: Progress) -> Artifa
     source, preset = _source(workspace, skill), workspace.preset
 
     def make(build: Build) -> None:
-        from beyondmimic_data.motions.importer import import_motion
+        from beyondmimic_data.motions.made_clip import make_clip
         from beyondmimic_data.motions.pictures import contact_sheet, plot_clip
         from beyondmimic_data.motions.quality import check_clip
 
         reports = []
-        for file in source.clips:
-            clip = import_motion(file.path, name=file.name, facts=file.facts, preset=preset)
+        for clip_source in source.clips:
+            clip = make_clip(clip_source, preset)
             report = check_clip(clip, preset.quality)
             clip.save(build.path / "clips" / f"{clip.name}.npz")
             plot_clip(clip, report, build.path / f"{clip.name}.png")
@@ -64,7 +64,9 @@ def build_motion(workspace: Workspace, skill: str, progress: Progress) -> Artifa
             progress(f"{skill}: {clip.name}, {clip.duration:.1f} s, {report.reason or 'accepted'}")
         write_json(build.path / QUALITY, reports)
         if workspace.scan().skills.get(skill) != source:
-            raise MotionError(source.clips[0].path, "file", "other bytes than a moment ago", "a file at rest")
+            raise MotionError(
+                source.clips[0].files[0], "file", "other bytes than a moment ago", "a file at rest"
+            )
         content = [[report["clip"], report["clip_version"], report["accepted"]] for report in reports]
         build.meta |= {"parents": [], "content_version": hash_value(content)}
 
@@ -160,6 +162,7 @@ def _shown(clips: Artifact) -> dict[str, Any]:
             "clip": r["clip"],
             "accepted": "yes" if r["accepted"] else r["reason"],
             **r["metrics"],
+            "edits": "; ".join(r["edits"]),
             "repairs": "; ".join(r["repairs"]),
             "version": r["clip_version"],
         }

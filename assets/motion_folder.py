@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import json
+import re
 import shutil
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +15,14 @@ from beyondmimic_data.files import atomic_path, write_bytes
 from beyondmimic_data.hashing import hash_file
 from beyondmimic_data.motions.folder import motion_files
 from beyondmimic_data.motions.formats import SUFFIXES
-from beyondmimic_data.motions.motion_config import FILE_NAME, MotionFacts, facts_of, load_config
+from beyondmimic_data.motions.motion_config import (
+    FILE_NAME,
+    FileRule,
+    MotionFacts,
+    find_config,
+    load_config,
+    nearest_config,
+)
 
 SYNTHESISED = "synth"
 
@@ -65,16 +74,11 @@ def _group(folder: Path, skill: str) -> None:
     _append(path, f'[[skills]]\nname = "{skill}"\nclips = ["{skill}/*.npz"]')
 
 
-def _append(path: Path, table: str) -> None:
-    """Add a table to a ``motions.toml``, which is made if there is none."""
-    before = path.read_text(encoding="utf-8").rstrip() + "\n\n" if path.exists() else ""
-    write_bytes(path, f"{before}{table}\n".encode())
-
-
 def add_motions(workspace: Workspace, sources: Sequence[Path]) -> list[Path]:
     """Copy motion files, and the motion files of folders, with the facts of their own ``motions.toml``.
 
-    A file keeps its name, one from a folder also its path inside it. Equal bytes are not written again.
+    A file keeps its name, one from a folder also its path inside it. Equal bytes are not written again. The
+    ``[[clips]]`` and ``[[skills]]`` tables inside a folder come along, and replace those of their names.
 
     Args:
         workspace: whose motion folder receives them.
@@ -94,8 +98,11 @@ def add_motions(workspace: Workspace, sources: Sequence[Path]) -> list[Path]:
             if target in places and places[target] != file:
                 raise ConfigError("motions", f"{places[target]} and {file}", "files with different names")
             places[target] = file
+    for source in filter(Path.is_dir, sources):
+        for tables in sorted(source.rglob(FILE_NAME)):
+            _bring_tables(tables, workspace.motion_folder / tables.relative_to(source))
     for target, file in places.items():
-        _state_facts(workspace.motion_folder, target, facts_of(file))
+        _state_facts(workspace.motion_folder, target, _rule_of(file))
         if not target.exists() or hash_file(target) != hash_file(file):
             with atomic_path(target) as temporary:
                 shutil.copyfile(file, temporary)
@@ -114,12 +121,68 @@ def _files_of(source: Path) -> list[tuple[Path, Path]]:
     return [(file.absolute(), file.relative_to(source)) for file in files]
 
 
-def _state_facts(folder: Path, target: Path, facts: MotionFacts) -> None:
-    """Add what is known of a file to the folder's ``motions.toml``, unless that says so already."""
-    if facts_of(target) == facts:
+def _state_facts(folder: Path, target: Path, rule: FileRule) -> None:
+    """Add what is known of a file to its ``motions.toml`` in the folder, unless that says so already."""
+    if dataclasses.replace(_rule_of(target), match=rule.match) == rule:
         return
-    match = target.relative_to(folder).as_posix().replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
-    known = dataclasses.asdict(facts)
-    lines = [f"{name} = {json.dumps(value)}" for name, value in known.items() if value is not None]
-    table = "\n".join(["[[files]]", f"match = {json.dumps(match)}", *lines])
-    _append(folder / FILE_NAME, table)
+    nearest = find_config(target.parent)
+    path = nearest if nearest is not None and folder in nearest.parents else folder / FILE_NAME
+    match = target.relative_to(path.parent).as_posix()
+    match = match.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
+    facts = dataclasses.asdict(rule.facts) | {"material": rule.material or None}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in facts.items() if value is not None]
+    _append(path, "\n".join(["[[files]]", f"match = {json.dumps(match)}", *lines]))
+
+
+def _rule_of(file: Path) -> FileRule:
+    """Return what the nearest ``motions.toml`` says of a file; nothing where there is none."""
+    config = nearest_config(file)
+    return FileRule("", MotionFacts()) if config is None else config.rule_of(file)
+
+
+def _append(path: Path, text: str) -> None:
+    """Add tables to a ``motions.toml``, which is made if there is none."""
+    before = path.read_text(encoding="utf-8").rstrip() + "\n\n" if path.exists() else ""
+    write_bytes(path, f"{before}{text.strip()}\n".encode())
+
+
+def _bring_tables(source: Path, target: Path) -> None:
+    """Put the ``[[clips]]`` and ``[[skills]]`` of one ``motions.toml`` into another, as they are written.
+
+    A new one hides what those above it say of its files, and says it again.
+
+    Raises:
+        MotionError: one of both is broken, or not one table after the other.
+    """
+    load_config(source)
+    wanted = _tables(source)
+    if not wanted:
+        return
+    present = _tables(target) if target.exists() else {}
+    hidden = {} if target.exists() else {file: _rule_of(file) for file in motion_files(target.parent)}
+    for key, text in wanted.items():
+        if present.get(key) == text:
+            continue
+        if key in present:
+            replaced = target.read_text(encoding="utf-8").replace(present[key], text, 1)
+            write_bytes(target, replaced.encode())
+        else:
+            _append(target, text)
+    for file, rule in hidden.items():
+        _state_facts(target.parent, file, rule)
+
+
+def _tables(path: Path) -> dict[tuple[str, str], str]:
+    """Return the text of the ``[[clips]]`` and ``[[skills]]`` of a ``motions.toml``, by kind and name."""
+    blocks = re.split(r"(?m)^(?=\[\[)", path.read_text(encoding="utf-8"))
+    found = {}
+    for block in blocks:
+        try:
+            document = tomllib.loads(block)
+        except tomllib.TOMLDecodeError as error:
+            expected = "tables that start with [[ at the start of a line, and no other such line"
+            raise MotionError(path, "TOML", error, expected) from error
+        for kind in ("clips", "skills"):
+            for table in document.get(kind, []):
+                found[kind, table["name"]] = block.strip()
+    return found

@@ -69,6 +69,7 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
         ("train",): (of_preset(o.Train), verbs.train),
         ("ui",): (lambda _: o.Ui, verbs.ui),
         ("motions", "check"): (lambda _: o.MotionsCheck, verbs.motions_check),
+        ("motions", "gait"): (lambda _: o.MotionsGait, verbs.motions_gait),
         ("bench",): (lambda _: o.Bench, verbs.bench),
         ("evaluate", "tracking"): (lambda _: o.EvaluateTracking, verbs.evaluate_tracking),
         ("ship",): (lambda _: o.Ship, verbs.ship),

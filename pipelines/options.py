@@ -61,6 +61,20 @@ class MotionsCheck:
 
 
 @dataclasses.dataclass(frozen=True)
+class MotionsGait:
+    """Measure how motions walk, beside the project's own gait; only steady walking steps count."""
+
+    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Files or folders; none shows the project's own gait alone."""
+    fps: float | None = None
+    """Frames a second; a motions.toml says so otherwise."""
+    quat: Literal["wxyz", "xyzw"] | None = None
+    """Order of the root quaternion; a motions.toml says so otherwise."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Bench:
     """Time a hot path against its own limit in the same run; takes at most 50 seconds."""
 

@@ -13,6 +13,7 @@ from assets.motion_folder import SYNTHESISED
 from assets.workspace import Workspace, open_workspace, remember
 from beyondmimic_data.config import GateConfig, TaskConfig, get_preset
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
+from beyondmimic_data.motions.folder import ClipSource
 from beyondmimic_data.overrides import differences
 from pipelines import benches
 from pipelines import options as o
@@ -79,8 +80,17 @@ def motions_check(options: o.MotionsCheck) -> Result:
     from beyondmimic_data.motions.check import check_paths
 
     reports = check_paths(options.paths, open_workspace().preset, options.fps, options.quat)
-    lines = [f"{r['clip']}: {'accepted' if r['accepted'] else 'refused: ' + r['reason']}" for r in reports]
-    return Result(reports, "\n".join(lines), ok=all(report["accepted"] for report in reports))
+    return Result(
+        reports, "\n".join(map(_check_text, reports)), ok=all(report["accepted"] for report in reports)
+    )
+
+
+def motions_gait(options: o.MotionsGait) -> Result:
+    """Compare how motions walk."""
+    from beyondmimic_data.motions.gait import compare_gaits
+
+    rows = compare_gaits(options.paths, open_workspace().preset, options.fps, options.quat)
+    return Result(rows, _gait_text(rows))
 
 
 def bench(options: o.Bench) -> Result:
@@ -166,20 +176,23 @@ def _ship_skill(workspace: Workspace, skill: str, seeds: int | None, seconds: fl
 
     policy, preset = _last_policy(workspace, skill), workspace.preset
     source = workspace.motions.skills.get(skill)
-    files = (
-        [] if source is None else [clip.path.relative_to(workspace.motion_folder) for clip in source.clips]
-    )
-    grouped = {"name": skill, "clips": [path.as_posix() for path in files]}
+    clips = () if source is None else source.clips
+    folder = workspace.motion_folder
+    grouped = {"name": skill, "clips": [clip.place.relative_to(folder).as_posix() for clip in clips]}
+    made_clips = [clip.as_table(folder) for clip in clips if clip.table is not None]
     card = {
-        **({"skills_of_motions_toml": [grouped]} if len(files) > 1 else {}),
-        "command": _command(workspace, "train", files, {"training.minutes": policy.meta["minutes"]}),
+        **({"skills_of_motions_toml": [grouped]} if len(clips) > 1 else {}),
+        **({"clips_of_motions_toml": made_clips} if made_clips else {}),
+        "command": _command(
+            workspace, "train", _files_of(workspace, clips), {"training.minutes": policy.meta["minutes"]}
+        ),
         "seed": preset.training.seed,
         "network": policy.meta["network"],
         "clips": policy.meta["parents"],
         "warm_start": policy.meta["warm_start"],
     }
     gate = get_preset("paper").gate
-    each = seeds or math.ceil(gate.seeds / max(len(files), 1))
+    each = seeds or math.ceil(gate.seeds / max(len(clips), 1))
     evaluation = _examine(workspace, policy, skill, dataclasses.replace(gate, seeds=each, seconds=seconds))
     made = shipped.ship(policy.path, skill, card, evaluation)
     return {"skill": made.skill, "folder": str(made.path), **evaluation}
@@ -192,15 +205,22 @@ def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:
     if policy is None:
         raise BeyondMimicError("there is no diffusion policy yet: run the graph first")
     clips = [clip for skill in workspace.motions.skills.values() for clip in skill.clips]
-    files = [clip.path.relative_to(workspace.motion_folder) for clip in clips]
     card = {
-        "command": _command(workspace, "run", files, {"diffusion.minutes": policy.meta["minutes"]}),
+        "command": _command(
+            workspace, "run", _files_of(workspace, clips), {"diffusion.minutes": policy.meta["minutes"]}
+        ),
         "seed": workspace.preset.diffusion.seed,
         "dataset": policy.meta["parents"],
         "warm_start": policy.meta["warm_start"],
     }
     shipped.ship(policy.path, card)
     return {"folder": str(shipped.FOLDER), "validation_loss": policy.meta["figures"]["validation_loss"]}
+
+
+def _files_of(workspace: Workspace, clips: Sequence[ClipSource]) -> list[Path]:
+    """Return the motion files of clips, relative to the motion folder, each once."""
+    files = dict.fromkeys(file for clip in clips for file in clip.files)
+    return [file.relative_to(workspace.motion_folder) for file in files]
 
 
 def _command(workspace: Workspace, verb: str, files: list[Path], changes: dict[str, Any]) -> str:
@@ -222,6 +242,37 @@ def _workspace_of(options: o.Run) -> Workspace:
 
 def _paths_of(options: o.Run) -> list[Path]:
     return [Path(part) for entry in options.motions for part in entry.split(",") if part]
+
+
+def _check_text(report: dict[str, Any]) -> str:
+    verdict = "accepted" if report["accepted"] else f"refused: {report['reason']}"
+    return "\n    ".join([f"{report['clip']}: {verdict}", *report["edits"]])
+
+
+GAIT_COLUMNS = {
+    "steps": ("steps", 1, "{:d}"),
+    "speed_m_s": ("speed m/s", 1, "{:.2f}"),
+    "step_length_m": ("step length m", 1, "{:.2f}"),
+    "step_time_s": ("step time s", 1, "{:.2f}"),
+    "clearance_m": ("clearance cm", 100, "{:.1f}"),
+    "double_support_share": ("double support %", 100, "{:.0f}"),
+    "stance_skate_m_s": ("skate cm/s", 100, "{:.1f}"),
+}
+"""Header, factor and format of each figure of a gait."""
+
+
+def _gait_text(rows: list[dict[str, Any]]) -> str:
+    width = max(len(row["clip"]) for row in rows)
+    headers = [header for header, _, _ in GAIT_COLUMNS.values()]
+    lines = ["  ".join([f"{'clip':<{width}}", *headers])]
+    for row in rows:
+        figures = [
+            f"{form.format(row[name] * factor):>{len(header)}}"
+            for name, (header, factor, form) in GAIT_COLUMNS.items()
+            if not row["problem"]
+        ]
+        lines.append("  ".join([f"{row['clip']:<{width}}", *(figures or [row["problem"]])]))
+    return "\n".join(lines)
 
 
 def _training_text(line: dict[str, Any]) -> str:

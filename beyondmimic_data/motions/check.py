@@ -1,5 +1,6 @@
 """``beyondmimic motions check``: import files or folders, report on each clip, write nothing."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,9 +8,9 @@ from typing import Any
 
 from beyondmimic_data.config import Preset
 from beyondmimic_data.errors import MotionError
-from beyondmimic_data.motions.folder import clip_name, motion_files
-from beyondmimic_data.motions.importer import import_motion
-from beyondmimic_data.motions.motion_config import MotionFacts, facts_of
+from beyondmimic_data.motions.folder import ClipSource, Piece, motion_files, scan
+from beyondmimic_data.motions.made_clip import make_clip
+from beyondmimic_data.motions.motion_config import Edit, MotionFacts, facts_of
 from beyondmimic_data.motions.quality import QualityReport, check_clip
 
 logger = logging.getLogger(__name__)
@@ -18,49 +19,70 @@ logger = logging.getLogger(__name__)
 def check_paths(
     paths: Sequence[Path], preset: Preset, fps: float | None = None, quat: str | None = None
 ) -> list[dict[str, Any]]:
-    """Import every motion file and check its quality.
+    """Import every clip of files and folders, also those that ``[[clips]]`` tables make; check their quality.
 
     Args:
-        paths: files, or folders that are searched for motion files.
+        paths: files, or folders that are read as a motion folder is.
         preset: gives the control rate and the limits of quality.
         fps: rate of CSV files; goes before what a ``motions.toml`` says.
         quat: order of a CSV file's root quaternion, ``wxyz`` or ``xyzw``; likewise.
 
     Returns:
-        One report a clip with the keys ``clip``, ``accepted``, ``reason``, ``repairs`` and ``metrics``.
+        One report a clip with the keys ``clip``, ``accepted``, ``reason``, ``edits``, ``repairs`` and
+        ``metrics``; what is wrong with a folder's files and tables is a report that is not accepted.
 
     Raises:
         MotionError: a folder holds no motion file, or there is no path at all.
     """
-    given = MotionFacts(fps=fps, quat=quat)
-    reports = []
-    for name, file in _files([Path(p) for p in paths]):
-        report = _check(name, file, given, preset)
-        logger.info("%s: %s", name, "accepted" if report.accepted else report.reason)
-        reports.append(report.to_dict())
-    return reports
+    clips, errors = clips_of(paths, fps, quat)
+    reports = [_refused(Path(error.file).name, error) for error in errors]
+    for clip in clips:
+        reports.append(_check(clip, preset))
+        logger.info("%s: %s", clip.name, reports[-1].reason or "accepted")
+    return [report.to_dict() for report in reports]
 
 
-def _files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Return clip names and files of paths; a file's clip is named after it, a folder's relative to it."""
+def clips_of(
+    paths: Sequence[Path], fps: float | None = None, quat: str | None = None
+) -> tuple[list[ClipSource], list[MotionError]]:
+    """Return the clips of files and folders, and what is wrong with folders.
+
+    A file is its own clip, named after it; a folder is read as a motion folder is. ``fps`` and ``quat`` go
+    before what a ``motions.toml`` says.
+
+    Raises:
+        MotionError: a folder holds no motion file, or there is no path at all.
+    """
     if not paths:
-        raise MotionError("motions check", "PATH", "none", "at least one file or folder")
-    found: list[tuple[str, Path]] = []
-    for path in paths:
+        raise MotionError("motions", "PATH", "none", "at least one file or folder")
+    given = MotionFacts(fps=fps, quat=quat)
+    clips: list[ClipSource] = []
+    errors: list[MotionError] = []
+    for path in map(Path, paths):
         if not path.is_dir():
-            found.append((path.stem, path))
+            clips.append(ClipSource(path.stem, path, (Piece(path, facts_of(path), Edit()),)))
             continue
-        inside = sorted(motion_files(path))
-        if not inside:
+        if next(motion_files(path), None) is None:
             raise MotionError(path, "folder", "no motion file", "files that end in .bvh, .csv or .npz")
-        found += [(clip_name(file, path), file) for file in inside]
-    return found
+        found = scan(path)
+        clips += [clip for skill in found.skills.values() for clip in skill.clips]
+        errors += found.errors
+    return [_given(clip, given) for clip in clips], errors
 
 
-def _check(name: str, file: Path, given: MotionFacts, preset: Preset) -> QualityReport:
-    """Import and check one file; a refusal is a report too."""
+def _given(clip: ClipSource, given: MotionFacts) -> ClipSource:
+    """Put given facts before those of a clip's files."""
+    pieces = (dataclasses.replace(piece, facts=given.over(piece.facts)) for piece in clip.pieces)
+    return dataclasses.replace(clip, pieces=tuple(pieces))
+
+
+def _check(source: ClipSource, preset: Preset) -> QualityReport:
+    """Import and check one clip; a refusal is a report too."""
     try:
-        clip = import_motion(file, name=name, facts=given.over(facts_of(file)), preset=preset)
+        return check_clip(make_clip(source, preset), preset.quality)
     except MotionError as error:
-        return QualityReport(name, False, str(error), (), {})
-    return check_clip(clip, preset.quality)
+        return _refused(source.name, error)
+
+
+def _refused(name: str, error: MotionError) -> QualityReport:
+    return QualityReport(name, False, str(error), (), (), {})

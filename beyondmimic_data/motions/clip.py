@@ -42,7 +42,7 @@ class Clip:
     body_ang_vel_w: np.ndarray
     """(T, B, 3) rad/s."""
     source: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Where it came from: ``file``, ``sha256``, ``importer``, ``repairs`` and what the importer adds."""
+    """Where it came from: ``file``, ``sha256``, ``importer``, ``repairs``, ``edits``, what importers add."""
 
     @property
     def num_frames(self) -> int:

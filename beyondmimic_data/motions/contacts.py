@@ -109,10 +109,10 @@ def _standing(
 ) -> np.ndarray:
     """Return the frames (T, 2) in which joints (T, 2, 3) are slow, by (T, 1), and near stance height."""
     slow = speed(smooth(joints, 1), fps) < max_speed
-    return _debounce(slow & (joints[..., 2] < level + max_height))
+    return debounce(slow & (joints[..., 2] < level + max_height))
 
 
-def _debounce(flags: np.ndarray, frames: int = 3) -> np.ndarray:
+def debounce(flags: np.ndarray, frames: int = 3) -> np.ndarray:
     """Close gaps and drop blips shorter than ``frames`` in (T, 2) flags."""
     structure = np.ones((frames, 1), bool)
     padded = np.pad(flags, ((frames, frames), (0, 0)), mode="edge")

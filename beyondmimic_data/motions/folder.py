@@ -7,14 +7,19 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from beyondmimic_data.errors import MotionError
 from beyondmimic_data.files import read_json, write_json
 from beyondmimic_data.hashing import hash_file, hash_value
-from beyondmimic_data.motions.formats import EXPECTED, IMPORTER_VERSION, REFUSED, SUFFIXES
+from beyondmimic_data.motions.formats import EDITS_VERSION, EXPECTED, IMPORTER_VERSION, REFUSED, SUFFIXES
 from beyondmimic_data.motions.motion_config import (
+    DEFAULT_BLEND,
+    ClipRule,
+    Edit,
     MotionConfig,
     MotionFacts,
+    PieceRule,
     SkillRule,
     find_config,
     load_config,
@@ -26,13 +31,43 @@ RACY_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipSource:
-    """One motion file of a skill."""
+class Piece:
+    """What a clip takes from one motion file."""
 
-    name: str
-    """Path relative to the motion folder without suffix, ``/`` as ``__``."""
     path: Path
     facts: MotionFacts
+    edit: Edit
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSource:
+    """What one clip is imported from: a file, or the pieces that a ``[[clips]]`` table names."""
+
+    name: str
+    """Path relative to the motion folder without suffix, ``/`` as ``__``; a made clip's table names it."""
+    place: Path
+    """What patterns of ``[[skills]]`` match: the file, or the made clip's name in its table's folder."""
+    pieces: tuple[Piece, ...]
+    """Played one after the other."""
+    blend: float = DEFAULT_BLEND
+    """s over which pieces and repetitions are joined."""
+    table: Path | None = None
+    """The ``motions.toml`` that makes the clip; ``None`` for a file's own clip."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The motion files that it is made of, each once."""
+        return tuple(dict.fromkeys(piece.path for piece in self.pieces))
+
+    def as_table(self, folder: Path) -> dict[str, Any]:
+        """Return the ``[[clips]]`` table, for a ``motions.toml`` in ``folder``, that makes this clip."""
+        pieces = []
+        for piece in self.pieces:
+            asked = {k: v for k, v in dataclasses.asdict(piece.edit).items() if v != getattr(Edit(), k)}
+            pieces.append({"from": piece.path.relative_to(folder).as_posix(), **asked})
+        first, *following = pieces
+        name = "__".join(self.place.relative_to(folder).parts)
+        return {"name": name, **first, "blend": self.blend, **({"then": following} if following else {})}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +78,7 @@ class SkillSource:
     """Partition key: a clip's name, or the name of a ``[[skills]]`` table behind its folder's path."""
     clips: tuple[ClipSource, ...]
     signature: str
-    """Hash of the files' bytes, names and facts and of the importer's version."""
+    """Hash of names, of the files' bytes and facts, of edits, and of the importer's version."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,16 +157,19 @@ class _Scan:
         self.errors: list[MotionError] = []
         self.configs: dict[Path, MotionConfig | None] = {}
         self.broken: set[Path] = set()
+        self.material: set[Path] = set()
 
     def run(self) -> FolderScan:
-        clips = self._without_collisions(self._clips())
+        files = self._files()
+        own = [clip for file, clip in files.items() if file not in self.material]
+        clips = self._without_collisions([*own, *self._made(files)])
         groups = self._groups(clips)
-        grouped = {clip.path for members in groups.values() for clip in members}
+        grouped = {clip.name for members in groups.values() for clip in members}
         for clip in clips:
-            if clip.path not in grouped:
+            if clip.name not in grouped:
                 if clip.name in groups:
                     self._fail(
-                        clip.path, "skill name", f"'{clip.name}' twice", "a name no [[skills]] table has"
+                        clip.place, "skill name", f"'{clip.name}' twice", "a name no [[skills]] table has"
                     )
                     continue
                 groups[clip.name] = [clip]
@@ -147,9 +185,9 @@ class _Scan:
     def _fail(self, file: object, field: str, found: object, expected: str) -> None:
         self.errors.append(MotionError(file, field, found, expected))
 
-    def _clips(self) -> list[ClipSource]:
-        """Return every motion file with its facts."""
-        clips = []
+    def _files(self) -> dict[Path, ClipSource]:
+        """Return the clip that each motion file is; what is only material for others is noted."""
+        clips = {}
         for file in sorted(motion_files(self.folder)):
             refused = REFUSED.get(file.suffix.lower())
             if refused is not None:
@@ -160,12 +198,57 @@ class _Scan:
                 self._fail(file, "file name", repr(name), "letters, digits, '_', '-', '+' and '.' only")
                 continue
             path = find_config(file.parent)
-            if path in self.broken:
-                continue
             config = self._config(path)
             if path in self.broken:
                 continue
-            clips.append(ClipSource(name, file, MotionFacts() if config is None else config.facts(file)))
+            facts = MotionFacts()
+            if config is not None:
+                rule = config.rule_of(file)
+                facts = rule.facts
+                if rule.material:
+                    self.material.add(file)
+            clips[file] = ClipSource(name, file, (Piece(file, facts, Edit()),))
+        return clips
+
+    def _made(self, files: dict[Path, ClipSource]) -> list[ClipSource]:
+        """Return the clips that ``[[clips]]`` tables make of files; a table in error makes none."""
+        made = []
+        for config in filter(None, self.configs.values()):
+            for rule in config.clips:
+                try:
+                    made += self._made_by(config, rule, files)
+                except MotionError as error:
+                    self.errors.append(error)
+        return made
+
+    def _made_by(
+        self, config: MotionConfig, rule: ClipRule, files: dict[Path, ClipSource]
+    ) -> list[ClipSource]:
+        """Return the clips of one table: one for each file that its ``from`` matches.
+
+        Raises:
+            MotionError: a piece's file is not there, or is several where it must be one.
+        """
+        folder, where = config.path.parent, f"clips '{rule.name}'"
+        first, *following = (_matching(piece, config, files, where) for piece in rule.pieces)
+        for piece, matches in zip(rule.pieces, (first, *following)):
+            if len(matches) > 1 and (matches is not first or "*" not in rule.name):
+                found = f"{len(matches)} files that match '{piece.match}'"
+                raise MotionError(
+                    config.path,
+                    f"{where}.from",
+                    found,
+                    "one file; or, for a clip of each, a * in the name for the file's own name",
+                )
+        clips = []
+        for source in first:
+            own = rule.name.replace("*", "__".join(_relative(source.place, folder).with_suffix("").parts))
+            pieces = tuple(
+                dataclasses.replace(file.pieces[0], edit=piece.edit)
+                for piece, file in zip(rule.pieces, (source, *(m[0] for m in following)))
+            )
+            key = self._group_key(config.path, own)
+            clips.append(ClipSource(key, folder / own, pieces, rule.blend, config.path))
         return clips
 
     def _config(self, path: Path | None) -> MotionConfig | None:
@@ -188,37 +271,43 @@ class _Scan:
             by_name.setdefault(clip.name, []).append(clip)
         for name, same in by_name.items():
             if len(same) > 1:
-                files = " and ".join(str(c.path.relative_to(self.folder)) for c in same)
+                origins = " and ".join(self._origin(clip) for clip in same)
                 self._fail(
                     self.folder,
                     "clip name",
-                    f"'{name}' from {files}",
-                    "one file a name; rename or remove one",
+                    f"'{name}' from {origins}",
+                    "one file or [[clips]] table a name; rename or remove one",
                 )
         return [same[0] for same in by_name.values() if len(same) == 1]
+
+    def _origin(self, clip: ClipSource) -> str:
+        """Say where a clip comes from, relative to the folder where it is inside."""
+        if clip.table is None:
+            return str(_relative(clip.place, self.folder))
+        return f"[[clips]] of {_relative(clip.table, self.folder)}"
 
     def _groups(self, clips: list[ClipSource]) -> dict[str, list[ClipSource]]:
         """Return the clips of each ``[[skills]]`` table by key."""
         groups: dict[str, list[ClipSource]] = {}
-        taken: dict[Path, str] = {}
+        taken: dict[str, str] = {}
         for config in filter(None, self.configs.values()):
             for rule in config.skills:
                 key = self._group_key(config.path, rule.name)
-                members = [clip for clip in clips if _matches(clip.path, config.path, rule)]
+                members = [clip for clip in clips if _matches(clip.place, config.path, rule)]
                 if not members:
                     self._fail(
-                        config.path, f"skills '{rule.name}'", "no clip that matches", "patterns of files here"
+                        config.path, f"skills '{rule.name}'", "no clip that matches", "patterns of clips here"
                     )
                     continue
-                twice = [clip for clip in members if clip.path in taken]
+                twice = [clip for clip in members if clip.name in taken]
                 if key in groups or twice:
-                    found = f"{twice[0].name} in '{taken[twice[0].path]}' too" if twice else f"'{key}' twice"
+                    found = f"{twice[0].name} in '{taken[twice[0].name]}' too" if twice else f"'{key}' twice"
                     self._fail(
                         config.path, f"skills '{rule.name}'", found, "one skill a clip, one table a name"
                     )
                     continue
                 groups[key] = members
-                taken.update({clip.path: key for clip in members})
+                taken.update({clip.name: key for clip in members})
         return groups
 
     def _group_key(self, config: Path, name: str) -> str:
@@ -228,8 +317,14 @@ class _Scan:
         return name
 
     def _signature(self, clips: list[ClipSource]) -> str:
-        content = [(c.name, self.cache.sha256(c.path), c.facts, c.path.suffix.lower()) for c in clips]
-        return hash_value([content, IMPORTER_VERSION])
+        return hash_value([[self._content(clip) for clip in clips], IMPORTER_VERSION])
+
+    def _content(self, clip: ClipSource) -> list:
+        """Return what decides a clip: bytes and facts of its files, and what is done to them."""
+        files = [(self.cache.sha256(p.path), p.facts, p.path.suffix.lower()) for p in clip.pieces]
+        if clip.table is None:
+            return [clip.name, *files[0]]
+        return [clip.name, files, [piece.edit for piece in clip.pieces], clip.blend, EDITS_VERSION]
 
 
 def motion_files(folder: Path) -> Iterator[Path]:
@@ -252,9 +347,34 @@ def _passed_over(name: str) -> bool:
     return name.startswith((".", "~", "#")) or name.endswith(("~", ".tmp", ".part")) or ".tmp." in name
 
 
-def _matches(file: Path, config: Path, rule: SkillRule) -> bool:
-    """Say whether one of a table's patterns, relative to the config's folder, fits a file."""
-    if config.parent not in file.parents:
+def _matches(place: Path, config: Path, rule: SkillRule) -> bool:
+    """Say whether one of a table's patterns, relative to the config's folder, fits a clip."""
+    if config.parent not in place.parents:
         return False
-    relative = file.relative_to(config.parent).as_posix()
+    relative = place.relative_to(config.parent).as_posix()
     return any(fnmatch.fnmatchcase(relative, pattern) for pattern in rule.clips)
+
+
+def _matching(
+    piece: PieceRule, config: MotionConfig, files: dict[Path, ClipSource], where: str
+) -> list[ClipSource]:
+    """Return the files that a piece's pattern fits.
+
+    Raises:
+        MotionError: there is none.
+    """
+    folder = config.path.parent
+    found = [
+        source
+        for file, source in files.items()
+        if folder in file.parents and fnmatch.fnmatchcase(file.relative_to(folder).as_posix(), piece.match)
+    ]
+    if not found:
+        expected = f"a motion file in {folder}"
+        raise MotionError(config.path, f"{where}.from", f"no file that matches '{piece.match}'", expected)
+    return found
+
+
+def _relative(path: Path, folder: Path) -> Path:
+    """Return a path relative to a folder that it is in, any other as it is."""
+    return path.relative_to(folder) if folder in path.parents else path

@@ -3,6 +3,9 @@
 IMPORTER_VERSION = "1"
 """Raised by hand when the same file gives another clip."""
 
+EDITS_VERSION = "1"
+"""Raised by hand when a ``[[clips]]`` table makes another clip of the same motions."""
+
 SUFFIXES = (".bvh", ".csv", ".npz", ".npy")
 """Suffixes that count as motion files; ``.npy`` only to be refused with a reason."""
 

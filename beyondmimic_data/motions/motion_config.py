@@ -1,4 +1,4 @@
-"""``motions.toml``: what motion files cannot say themselves, and which clips make one skill.
+"""``motions.toml``: what motion files cannot say themselves, clips made from them, and which make one skill.
 
 ::
 
@@ -7,10 +7,21 @@
     fps = 60                  # frames a second
     quat = "xyzw"             # order of the root quaternion: "wxyz" or "xyzw"
     skeleton = "daz"          # joint names of a BVH file
+    material = true           # no clip itself: only [[clips]] are made of it
+
+    [[clips]]                 # a further clip
+    name = "stroll"           # a * stands for the file's own clip name, and makes one clip of each match
+    from = "human/07_01.bvh"  # file or pattern
+    start = 0.8               # seconds of the clip that the file is; all of it otherwise
+    end = 2.9
+    loop = 4                  # times
+    mirror = true             # left for right
+    blend = 0.3               # seconds over which pieces are joined
+    then = [{ from = "human/stop.bvh", end = 1.5 }]   # what follows: more pieces, same keys
 
     [[skills]]
     name = "walk"
-    clips = ["human/walk_*.bvh"]
+    clips = ["human/walk_*.bvh", "stroll"]            # files by path, made clips by name
 
 The nearest ``motions.toml`` in a file's folder or above counts; others are not read for it.
 """
@@ -27,6 +38,11 @@ from beyondmimic_data.motions.skeletons import SKELETONS
 FILE_NAME = "motions.toml"
 QUATERNION_ORDERS = ("wxyz", "xyzw")
 FPS_RANGE = (1.0, 1000.0)
+BLEND_RANGE = (0.1, 2.0)
+"""s."""
+PIECE_KEYS = ("from", "start", "end", "loop", "mirror")
+DEFAULT_BLEND = 0.3
+"""s."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +68,43 @@ class FileRule:
 
     match: str
     facts: MotionFacts
+    material: bool = False
+    """Whether its files are no clips themselves, only what ``[[clips]]`` are made of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """What is done to one file on its way into a clip: cut, then repeated; mirrored as a whole."""
+
+    start: float | None = None
+    """s; ``None`` is the file's start."""
+    end: float | None = None
+    """s; ``None`` is the file's end."""
+    loop: int = 1
+    """Times that it is played."""
+    mirror: bool = False
+    """Whether left and right change places."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PieceRule:
+    """One piece of a ``[[clips]]`` table."""
+
+    match: str
+    """Pattern of its file, relative to the folder of the ``motions.toml``."""
+    edit: Edit
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipRule:
+    """One ``[[clips]]`` table."""
+
+    name: str
+    """May hold one ``*``: the own clip name of the first piece's file."""
+    pieces: tuple[PieceRule, ...]
+    """Played one after the other."""
+    blend: float = DEFAULT_BLEND
+    """s over which pieces and repetitions are joined."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +113,7 @@ class SkillRule:
 
     name: str
     clips: tuple[str, ...]
-    """Patterns relative to the folder of the ``motions.toml``."""
+    """Patterns relative to the folder of the ``motions.toml``: paths of files, names of made clips."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,16 +122,14 @@ class MotionConfig:
 
     path: Path
     files: tuple[FileRule, ...]
+    clips: tuple[ClipRule, ...]
     skills: tuple[SkillRule, ...]
 
-    def facts(self, file: Path) -> MotionFacts:
-        """Return the facts of a file under this folder; the last matching rule wins, whole."""
+    def rule_of(self, file: Path) -> FileRule:
+        """Return the rule of a file under this folder: the last that matches, whole; an empty one if none."""
         relative = file.absolute().relative_to(self.path.absolute().parent).as_posix()
-        found = MotionFacts()
-        for rule in self.files:
-            if fnmatch.fnmatchcase(relative, rule.match):
-                found = rule.facts
-        return found
+        matching = [rule for rule in self.files if fnmatch.fnmatchcase(relative, rule.match)]
+        return matching[-1] if matching else FileRule(relative, MotionFacts())
 
 
 def load_config(path: Path) -> MotionConfig:
@@ -91,11 +142,14 @@ def load_config(path: Path) -> MotionConfig:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise MotionError(path, "TOML", error, "a readable TOML file") from error
-    _known_keys(path, "top level", document, ("files", "skills"))
+    _known_keys(path, "top level", document, ("files", "clips", "skills"))
     return MotionConfig(
         path=path,
         files=tuple(
             _file_rule(path, f"files[{i}]", t) for i, t in enumerate(_tables(path, document, "files"))
+        ),
+        clips=tuple(
+            _clip_rule(path, f"clips[{i}]", t) for i, t in enumerate(_tables(path, document, "clips"))
         ),
         skills=tuple(
             _skill_rule(path, f"skills[{i}]", t) for i, t in enumerate(_tables(path, document, "skills"))
@@ -125,7 +179,7 @@ def find_config(folder: Path) -> Path | None:
 def facts_of(file: Path) -> MotionFacts:
     """Return what the nearest ``motions.toml`` says of a file; nothing where there is none."""
     config = nearest_config(file)
-    return MotionFacts() if config is None else config.facts(file)
+    return MotionFacts() if config is None else config.rule_of(file).facts
 
 
 def _tables(path: Path, document: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -143,7 +197,7 @@ def _known_keys(path: Path, where: str, table: dict[str, Any], known: tuple[str,
 
 
 def _file_rule(path: Path, where: str, table: dict[str, Any]) -> FileRule:
-    _known_keys(path, where, table, ("match", "fps", "quat", "skeleton"))
+    _known_keys(path, where, table, ("match", "fps", "quat", "skeleton", "material"))
     match = _text(path, f"{where}.match", table.get("match"), 'a pattern such as "g1/*.csv"')
     fps = table.get("fps")
     if fps is not None:
@@ -157,18 +211,74 @@ def _file_rule(path: Path, where: str, table: dict[str, Any]) -> FileRule:
     skeleton = table.get("skeleton")
     if skeleton is not None and skeleton not in SKELETONS:
         raise MotionError(path, f"{where}.skeleton", repr(skeleton), "one of " + ", ".join(SKELETONS))
-    return FileRule(match, MotionFacts(None if fps is None else float(fps), quat, skeleton))
+    facts = MotionFacts(None if fps is None else float(fps), quat, skeleton)
+    return FileRule(match, facts, _flag(path, f"{where}.material", table.get("material", False)))
+
+
+def _clip_rule(path: Path, where: str, table: dict[str, Any]) -> ClipRule:
+    _known_keys(path, where, table, ("name", *PIECE_KEYS, "blend", "then"))
+    name = _name(path, f"{where}.name", table.get("name"), "the clip's name", wildcard=True)
+    then = table.get("then", [])
+    if not isinstance(then, list) or not all(isinstance(t, dict) for t in then):
+        raise MotionError(path, f"{where}.then", repr(then), 'a list such as [{ from = "a.bvh", end = 1.5 }]')
+    pieces = [_piece_rule(path, where, {k: v for k, v in table.items() if k in PIECE_KEYS})]
+    for i, piece in enumerate(then):
+        _known_keys(path, f"{where}.then[{i}]", piece, PIECE_KEYS)
+        pieces.append(_piece_rule(path, f"{where}.then[{i}]", piece))
+    if len(pieces) == 1 and pieces[0].edit == Edit():
+        raise MotionError(path, where, "a copy of its file", "start, end, loop, mirror or then")
+    blend = _seconds(path, f"{where}.blend", table.get("blend", DEFAULT_BLEND))
+    if not BLEND_RANGE[0] <= blend <= BLEND_RANGE[1]:
+        expected = f"{BLEND_RANGE[0]:g} to {BLEND_RANGE[1]:g} s"
+        raise MotionError(path, f"{where}.blend", f"{blend:g} s", expected)
+    return ClipRule(name, tuple(pieces), blend)
+
+
+def _piece_rule(path: Path, where: str, table: dict[str, Any]) -> PieceRule:
+    match = _text(path, f"{where}.from", table.get("from"), 'a file such as "human/walk.bvh"')
+    start, end = (
+        None if table.get(key) is None else _seconds(path, f"{where}.{key}", table[key])
+        for key in ("start", "end")
+    )
+    if end is not None and end <= (start or 0.0):
+        raise MotionError(path, f"{where}.end", f"{end:g} s", f"more than its start, {start or 0.0:g} s")
+    loop = table.get("loop", 1)
+    if isinstance(loop, bool) or not isinstance(loop, int) or loop < 1:
+        raise MotionError(path, f"{where}.loop", repr(loop), "how many times it is played: 1 or more")
+    return PieceRule(
+        match, Edit(start, end, loop, _flag(path, f"{where}.mirror", table.get("mirror", False)))
+    )
 
 
 def _skill_rule(path: Path, where: str, table: dict[str, Any]) -> SkillRule:
     _known_keys(path, where, table, ("name", "clips"))
-    name = _text(path, f"{where}.name", table.get("name"), "the skill's name")
-    if not all(c.isalnum() or c in "_-." for c in name):
-        raise MotionError(path, f"{where}.name", repr(name), "letters, digits, '_', '-' and '.'")
+    name = _name(path, f"{where}.name", table.get("name"), "the skill's name")
     clips = table.get("clips")
     if not isinstance(clips, list) or not clips or not all(isinstance(c, str) and c for c in clips):
         raise MotionError(path, f"{where}.clips", repr(clips), "a list of patterns, at least one")
     return SkillRule(name, tuple(clips))
+
+
+def _name(path: Path, where: str, value: object, expected: str, *, wildcard: bool = False) -> str:
+    """Return a name of letters, digits and a few signs, with at most one ``*`` where that may be."""
+    name = _text(path, where, value, expected)
+    letters = name.replace("*", "", 1) if wildcard else name
+    if not all(c.isascii() and (c.isalnum() or c in "_-.") for c in letters):
+        more = "; one '*' for the file's own name" if wildcard else ""
+        raise MotionError(path, where, repr(name), f"letters, digits, '_', '-' and '.'{more}")
+    return name
+
+
+def _seconds(path: Path, where: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise MotionError(path, where, repr(value), "seconds, 0 or more")
+    return float(value)
+
+
+def _flag(path: Path, where: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise MotionError(path, where, repr(value), "true or false")
+    return value
 
 
 def _text(path: Path, where: str, value: object, expected: str) -> str:

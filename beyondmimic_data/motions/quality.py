@@ -32,6 +32,8 @@ class QualityReport:
     accepted: bool
     reason: str
     """Why it is refused; empty when it is accepted."""
+    edits: tuple[str, ...]
+    """What its ``[[clips]]`` table did; empty for the clip of a file."""
     repairs: tuple[str, ...]
     """What the importer changed."""
     metrics: dict[str, float]
@@ -39,7 +41,7 @@ class QualityReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""
-        return {**dataclasses.asdict(self), "repairs": list(self.repairs)}
+        return {**dataclasses.asdict(self), "edits": list(self.edits), "repairs": list(self.repairs)}
 
 
 def check_clip(clip: Clip, config: QualityConfig) -> QualityReport:
@@ -50,8 +52,10 @@ def check_clip(clip: Clip, config: QualityConfig) -> QualityReport:
         for name, limit, low in _limits(config)
         if (metrics[name] < limit if low else metrics[name] > limit)
     ]
-    repairs = tuple(note for note in clip.source.get("repairs", "").split("; ") if note)
-    return QualityReport(clip.name, not problems, "; ".join(problems), repairs, metrics)
+    edits, repairs = (
+        tuple(note for note in clip.source.get(key, "").split("; ") if note) for key in ("edits", "repairs")
+    )
+    return QualityReport(clip.name, not problems, "; ".join(problems), edits, repairs, metrics)
 
 
 def _limits(config: QualityConfig) -> list[tuple[str, float, bool]]:

@@ -81,6 +81,43 @@ def test_facts_that_a_person_wrote_stay(workspace, source):
     assert facts_of(workspace.motion_folder / "old" / "x.csv").fps == 24
 
 
+def test_tables_of_a_folder_come_along_and_replace_their_older_selves(workspace, source):
+    own = source / "motions.toml"
+    facts = own.read_text()
+    clips = '[[clips]]  # the best part\nname = "part"\nfrom = "walk.bvh"\nstart = 1.0\n\n'
+    skills = '[[skills]]\nname = "both"\nclips = ["walk.bvh", "part"]\n'
+    own.write_text(facts + clips + skills)
+    (source / "csv" / "motions.toml").write_text(
+        '[[files]]\nmatch = "dance.csv"\nfps = 50\nmaterial = true\n'
+        '[[clips]]\nname = "*_m"\nfrom = "dance.csv"\nmirror = true\n'
+    )
+    (source / "csv" / "take[1].csv").unlink()
+    old = workspace.motion_folder / "csv" / "old.csv"
+    old.parent.mkdir(parents=True)
+    old.write_text("7,8,9")
+    (workspace.motion_folder / "motions.toml").write_text('[[files]]\nmatch = "csv/old.csv"\nfps = 24\n')
+    add_motions(workspace, [source])
+    result = workspace.scan()
+    assert result.errors == []
+    names = {key: [clip.name for clip in skill.clips] for key, skill in result.skills.items()}
+    assert names == {"both": ["walk", "part"], "csv__dance_m": ["csv__dance_m"], "csv__old": ["csv__old"]}
+    facts_now = {
+        name: facts_of(workspace.motion_folder / "csv" / f"{name}.csv").fps for name in ("dance", "old")
+    }
+    assert facts_now == {"dance": 50, "old": 24}
+
+    before = folder_signature(workspace)
+    add_motions(workspace, [source])
+    assert folder_signature(workspace) == before
+
+    own.write_text(facts + clips.replace("1.0", "2.0") + skills)
+    add_motions(workspace, [source])
+    edits = [clip.pieces[0].edit.start for clip in workspace.scan().skills["both"].clips]
+    assert edits == [None, 2.0]
+    text = (workspace.motion_folder / "motions.toml").read_text()
+    assert text.count("[[clips]]  # the best part") == 1
+
+
 @pytest.mark.parametrize("what", ["nowhere.bvh", "empty"])
 def test_a_source_without_motions_is_refused(workspace, tmp_path, what):
     (tmp_path / "empty").mkdir()

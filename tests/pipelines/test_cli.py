@@ -19,6 +19,7 @@ VERBS = (
     ["train"],
     ["ui"],
     ["motions", "check"],
+    ["motions", "gait"],
     ["bench"],
     ["evaluate", "tracking"],
     ["evaluate", "closed-loop"],

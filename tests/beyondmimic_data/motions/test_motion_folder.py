@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from motion_samples import squat_bvh, sway_qpos, write_csv
 from beyondmimic_data.config import quick
 from beyondmimic_data.errors import MotionError
 from beyondmimic_data.motions.check import check_paths
-from beyondmimic_data.motions.folder import FolderScan, HashCache, clip_name, scan
-from beyondmimic_data.motions.motion_config import MotionFacts, facts_of, load_config, nearest_config
+from beyondmimic_data.motions.folder import FolderScan, HashCache, Piece, clip_name, scan
+from beyondmimic_data.motions.motion_config import Edit, MotionFacts, facts_of, load_config, nearest_config
 
 
 def touch(path: Path, text: str = "x") -> Path:
@@ -63,6 +64,22 @@ def test_given_facts_go_before_those_of_the_file() -> None:
         ("[[files]]\nmatch = 'a'\nfps = nan\n", "files[0].fps"),
         ("[[files]]\nmatch = 'a'\n[[files]]\nmatch = 'b'\nquat = 'zyxw'\n", "files[1].quat"),
         ("[[files]]\nmatch = 'a'\nskeleton = 'cat'\n", "files[0].skeleton"),
+        ("[[files]]\nmatch = 'a'\nmaterial = 1\n", "files[0].material"),
+        ("[[clips]]\nfrom = 'a'\nloop = 2\n", "clips[0].name"),
+        ("[[clips]]\nname = 'x'\nloop = 2\n", "clips[0].from"),
+        ("[[clips]]\nname = 'x/y'\nfrom = 'a'\nloop = 2\n", "clips[0].name"),
+        ("[[clips]]\nname = '*_*'\nfrom = 'a'\nloop = 2\n", "clips[0].name"),
+        ("[[clips]]\nname = 'x'\nfrom = 'a'\n", "clips[0]"),
+        ("[[clips]]\nname = 'x'\nfrom = 'a'\nloops = 2\n", "clips[0].loops"),
+        ("[[clips]]\nname = 'x'\nfrom = 'a'\nloop = 0\n", "clips[0].loop"),
+        ("[[clips]]\nname = 'x'\nfrom = 'a'\nloop = 2.0\n", "clips[0].loop"),
+        ("[[clips]]\nname = 'x'\nfrom = 'a'\nmirror = 'yes'\n", "clips[0].mirror"),
+        ("[[clips]]\nname = 'x'\nfrom = 'a'\nstart = -1\n", "clips[0].start"),
+        ("[[clips]]\nname = 'x'\nfrom = 'a'\nstart = 2\nend = 1.5\n", "clips[0].end"),
+        ("[[clips]]\nname = 'x'\nfrom = 'a'\nloop = 2\nblend = 9\n", "clips[0].blend"),
+        ("[[clips]]\nname = 'x'\nfrom = 'a'\nthen = ['b']\n", "clips[0].then"),
+        ("[[clips]]\nname = 'x'\nfrom = 'a'\nthen = [{from = 'b', blend = 1}]\n", "clips[0].then[0].blend"),
+        ("[[clips]]\nname = 'x'\nfrom = 'a'\nthen = [{end = 1}]\n", "clips[0].then[0].from"),
         ("[[skills]]\nclips = ['a']\n", "skills[0].name"),
         ("[[skills]]\nname = 'a b/c'\nclips = ['a']\n", "skills[0].name"),
         ("[[skills]]\nname = 'a'\nclips = []\n", "skills[0].clips"),
@@ -86,7 +103,7 @@ def test_each_file_is_a_skill_named_after_its_path(tmp_path: Path) -> None:
     assert result.errors == []
     skill = result.skills["human__cmu__07_01"]
     assert [clip.name for clip in skill.clips] == ["human__cmu__07_01"]
-    assert clip_name(skill.clips[0].path, tmp_path) == skill.key
+    assert clip_name(skill.clips[0].files[0], tmp_path) == skill.key
 
 
 def test_other_hidden_and_unfinished_files_are_passed_over(tmp_path: Path) -> None:
@@ -187,7 +204,110 @@ def test_signature_follows_bytes_and_facts_only(tmp_path: Path) -> None:
     third = signatures()
     assert third["a"] == second["a"]
     assert third["b"] != second["b"]
-    assert scan(tmp_path).skills["a"].clips[0].facts.fps == 60.0
+    assert scan(tmp_path).skills["a"].clips[0].pieces[0].facts.fps == 60.0
+
+
+MADE = """
+[[clips]]
+name = "part"
+from = "a.csv"
+start = 0.5
+
+[[clips]]
+name = "*_mirrored"
+from = "sub/*.csv"
+mirror = true
+"""
+
+
+def test_tables_make_clips_beside_those_of_the_files(tmp_path: Path) -> None:
+    for name in ("a.csv", "sub/b.csv", "sub/c.csv"):
+        touch(tmp_path / name)
+    toml = touch(tmp_path / "motions.toml", MADE)
+    result = scan(tmp_path)
+    assert result.errors == []
+    assert keys(result) == ["a", "part", "sub__b", "sub__b_mirrored", "sub__c", "sub__c_mirrored"]
+    clip = result.skills["sub__c_mirrored"].clips[0]
+    assert clip.files == (tmp_path / "sub" / "c.csv",)
+    assert clip.pieces[0].edit == Edit(mirror=True)
+    assert clip.as_table(tmp_path) == {
+        "name": "sub__c_mirrored",
+        "from": "sub/c.csv",
+        "mirror": True,
+        "blend": 0.3,
+    }
+    toml.write_text(MADE + '[[skills]]\nname = "both"\nclips = ["sub/b.csv", "*_mirrored"]\n')
+    result = scan(tmp_path)
+    assert result.errors == []
+    assert keys(result) == ["a", "both", "part", "sub__c"]
+    assert [c.name for c in result.skills["both"].clips] == ["sub__b", "sub__b_mirrored", "sub__c_mirrored"]
+
+
+def test_clips_of_an_inner_table_are_named_after_its_folder(tmp_path: Path) -> None:
+    touch(tmp_path / "sub" / "a.csv")
+    touch(tmp_path / "sub" / "motions.toml", '[[clips]]\nname = "*_2"\nfrom = "a.csv"\nloop = 2\n')
+    touch(tmp_path / "b.csv")
+    touch(tmp_path / "motions.toml", '[[skills]]\nname = "x"\nclips = ["b.csv", "sub/a_2"]\n')
+    result = scan(tmp_path)
+    assert result.errors == []
+    assert {key: [c.name for c in skill.clips] for key, skill in result.skills.items()} == {
+        "sub__a": ["sub__a"],
+        "x": ["b", "sub__a_2"],
+    }
+
+
+def test_material_is_no_clip_itself_and_gives_its_name_free(tmp_path: Path) -> None:
+    touch(tmp_path / "take.csv")
+    touch(tmp_path / "b.csv")
+    material = '[[files]]\nmatch = "take.csv"\nfps = 30\nmaterial = true\n'
+    touch(tmp_path / "motions.toml", material + '[[clips]]\nname = "take"\nfrom = "take.csv"\nend = 2\n')
+    result = scan(tmp_path)
+    assert result.errors == []
+    assert keys(result) == ["b", "take"]
+    assert result.skills["take"].clips[0].pieces[0] == Piece(
+        tmp_path / "take.csv", MotionFacts(fps=30.0), Edit(end=2.0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        ('name = "x"\nfrom = "no.csv"\nloop = 2', "clips 'x'.from: found no file that matches 'no.csv'"),
+        ('name = "x"\nfrom = "*.csv"\nloop = 2', "clips 'x'.from: found 2 files that match '*.csv'"),
+        ('name = "x"\nfrom = "a.csv"\nthen = [{ from = "*.csv" }]', "clips 'x'.from: found 2 files"),
+        ('name = "*_x"\nfrom = "a.csv"\nthen = [{ from = "*.csv" }]', "clips '*_x'.from: found 2 files"),
+        ('name = "b"\nfrom = "a.csv"\nloop = 2', "'b' from b.csv and [[clips]] of motions.toml"),
+    ],
+)
+def test_a_table_that_cannot_be_followed_is_one_error_and_the_others_go_on(
+    table: str, found: str, tmp_path: Path
+) -> None:
+    touch(tmp_path / "a.csv")
+    touch(tmp_path / "b.csv")
+    touch(
+        tmp_path / "motions.toml", f'[[clips]]\n{table}\n[[clips]]\nname = "ok"\nfrom = "a.csv"\nloop = 2\n'
+    )
+    result = scan(tmp_path)
+    assert [found in str(error) for error in result.errors] == [True]
+    assert {"a", "ok"} <= set(result.skills)
+
+
+def test_an_edit_changes_the_signature_of_its_clip_only(tmp_path: Path) -> None:
+    for name in ("a.csv", "sub/b.csv", "sub/c.csv"):
+        touch(tmp_path / name)
+    toml = touch(tmp_path / "motions.toml", "")
+
+    def changed_by(write: Callable[[], object]) -> set[str]:
+        before = {key: skill.signature for key, skill in scan(tmp_path).skills.items()}
+        write()
+        after = {key: skill.signature for key, skill in scan(tmp_path).skills.items()}
+        return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+    assert changed_by(lambda: toml.write_text(MADE)) == {"part", "sub__b_mirrored", "sub__c_mirrored"}
+    assert changed_by(lambda: toml.write_text(f"# a comment\n{MADE}")) == set()
+    assert changed_by(lambda: toml.write_text(MADE.replace("0.5", "0.6"))) == {"part"}
+    assert changed_by(lambda: toml.write_text(MADE.replace("0.5", "0.6\nblend = 0.4"))) == {"part"}
+    assert changed_by(lambda: touch(tmp_path / "sub" / "b.csv", "y")) == {"sub__b", "sub__b_mirrored"}
 
 
 def test_cache_hashes_a_file_once_until_it_changes(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_each_limit_refuses_its_defect(change, metric: str) -> None:  # type: ig
 def test_report_is_plain_values() -> None:
     clip = dataclasses.replace(clip_of(sway_qpos()), source={"repairs": "raised by 2.0 cm; bridged 2 frames"})
     report = check_clip(clip, QualityConfig()).to_dict()
-    assert list(report) == ["clip", "accepted", "reason", "repairs", "metrics"]
+    assert list(report) == ["clip", "accepted", "reason", "edits", "repairs", "metrics"]
     assert report["repairs"] == ["raised by 2.0 cm", "bridged 2 frames"]
     assert all(isinstance(v, float) for v in report["metrics"].values())
     assert report["metrics"] == measure(clip)
