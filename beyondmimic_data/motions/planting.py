@@ -14,7 +14,7 @@ SWING_CLEARANCE = 0.018
 SWING_SPEED = 0.6
 """m/s; the clearance grows from none at half this speed to all at one and a half times it."""
 LINGER_HEIGHT, LINGER_SPEED = 0.016, 1.2
-"""m and m/s; a foot lower and slower than this just before or after a stance still stands."""
+"""m over the floor, m/s of the person's foot; beside a stance, a foot lower and slower than this stands."""
 LINGER_FRAMES = 4
 """Most frames that a stance grows at each end."""
 
@@ -39,9 +39,11 @@ def plant_feet(
     standing = np.stack([contacts.heel, contacts.toe], -1)
     paths = []
     for s in range(2):
+        steps = np.linalg.norm(np.diff(_ends(ankles[:, s], quats[:, s])[..., :2], axis=0), axis=-1)
+        slow = steps * fps < LINGER_SPEED
         for _ in range(LINGER_FRAMES):
             planted = _plant(ankles[:, s], quats[:, s], standing[:, s], fps)
-            longer = _linger(planted, quats[:, s], standing[:, s], fps)
+            longer = _linger(planted, quats[:, s], standing[:, s], slow)
             if not (longer & ~standing[:, s]).any():
                 break
             standing[:, s] = longer
@@ -71,24 +73,20 @@ def _plant(ankles: np.ndarray, quats: np.ndarray, standing: np.ndarray, fps: flo
     """Correct one foot's path (T, 3), given the frames (T, 2) in which heel and toe stand."""
     planted = ankles.copy()
     planted[:, :2] += hold_still(_ends(ankles, quats)[..., :2], standing)
-    heights = _end_heights(planted, quats)
-    touching = np.where(standing, heights, np.inf).min(1)
-    planted[:, 2] += reach(np.where(np.isfinite(touching), -touching, np.nan)[:, None])[:, 0]
+    lowest = sole_heights(planted, quats, robot_body().sole).min(1)
+    stands = standing.any(1)
+    planted[:, 2] += reach(np.where(stands, -lowest, np.nan)[:, None])[:, 0]
     moving = speed(smooth(planted[:, :2], 1), fps)
     clearance = np.clip(moving / SWING_SPEED - 0.5, 0, 1) * SWING_CLEARANCE
-    stands = standing.any(1)
     lowest = sole_heights(planted, quats, robot_body().sole).min(1)
     planted[:, 2] += raise_above(lowest, np.where(stands, 0.0, clearance), stands)
     return planted
 
 
-def _linger(planted: np.ndarray, quats: np.ndarray, standing: np.ndarray, fps: float) -> np.ndarray:
+def _linger(planted: np.ndarray, quats: np.ndarray, standing: np.ndarray, slow: np.ndarray) -> np.ndarray:
     """Let stances (T, 2) of heel and toe grow by the frames beside them in which that end is low and slow."""
-    ends = _ends(planted, quats)
-    step = np.linalg.norm(np.diff(ends[..., :2], axis=0), axis=-1) * fps
     low = (_end_heights(planted, quats) < LINGER_HEIGHT) & ~standing.any(1)[:, None]
     longer = standing.copy()
-    slow = step < LINGER_SPEED
     longer[1:] |= low[1:] & standing[:-1] & slow
     longer[:-1] |= low[:-1] & standing[1:] & slow
     return longer

@@ -32,7 +32,7 @@ from beyondmimic_data.robots import g1, g1_facts
 UP = np.array([0.0, 0.0, 1.0])
 KNEE_BIAS = 0.02
 """m; how much a knee is pulled forward where a straight leg says nothing."""
-MAX_LEG_STRETCH = 0.985
+MAX_LEG_STRETCH = 0.975
 """Longest hip-to-ankle distance as a share of the straight leg; the pelvis is lowered beyond it."""
 
 

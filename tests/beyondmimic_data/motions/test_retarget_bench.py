@@ -52,9 +52,15 @@ def test_a_spike_at_an_end_is_measured_and_one_in_the_middle_is_not(frame: int) 
     qpos = np.tile(g1.default_qpos(), (60, 1))
     qpos[frame, 10] += 0.1
     clip = clip_from_qpos("spike", qpos, 50.0, 50.0)
-    assert bench.end_acceleration(clip) == pytest.approx(2 * 0.1 * 50**2, rel=1e-3)
+    assert bench.end_spike(clip) == pytest.approx(2 * 0.1 * 50**2 / bench.USUAL_ACCELERATION, rel=1e-3)
     middle = np.roll(qpos, 30, axis=0)
-    assert bench.end_acceleration(clip_from_qpos("middle", middle, 50.0, 50.0)) == pytest.approx(0, abs=1e-2)
+    assert bench.end_spike(clip_from_qpos("middle", middle, 50.0, 50.0)) == pytest.approx(0, abs=1e-3)
+
+
+def test_a_motion_that_shakes_throughout_has_no_spike_at_its_ends() -> None:
+    qpos = np.tile(g1.default_qpos(), (60, 1))
+    qpos[:, 10] += 0.1 * (-1.0) ** np.arange(60)
+    assert bench.end_spike(clip_from_qpos("shake", qpos, 50.0, 50.0)) == pytest.approx(1.0, rel=1e-3)
 
 
 def test_without_a_bvh_file_there_is_nothing_to_time(tmp_path: Path) -> None:
