@@ -78,8 +78,10 @@ class MotionsGait:
 class Bench:
     """Time a hot path against its own limit in the same run; takes at most 50 seconds."""
 
-    name: tyro.conf.Positional[Literal["physics", "windows", "ppo", "collect", "train"]]
+    name: tyro.conf.Positional[Literal["physics", "windows", "ppo", "collect", "train", "retarget"]]
     """What to time."""
+    motions: Path | None = None
+    """BVH file or folder for `retarget`, which needs one and exits 1 if a figure is over its limit."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

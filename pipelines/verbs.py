@@ -95,8 +95,22 @@ def motions_gait(options: o.MotionsGait) -> Result:
 
 def bench(options: o.Bench) -> Result:
     """Run one benchmark."""
+    if options.name == "retarget":
+        return _bench_retarget(options)
+    if options.motions is not None:
+        raise ConfigError("motions", str(options.motions), f"nothing: bench {options.name} reads no motions")
     figures = benches.run(options.name)
     return Result(figures, _figures_text(figures))
+
+
+def _bench_retarget(options: o.Bench) -> Result:
+    from beyondmimic_data.bench import retarget_bench
+
+    if options.motions is None:
+        raise ConfigError("motions", None, "--motions PATH, a BVH file or a folder with some")
+    clips = retarget_bench.bench_retarget(options.motions)
+    document = retarget_bench.document(clips)
+    return Result(document, retarget_bench.table(clips), ok=document["ok"])
 
 
 def evaluate_tracking(options: o.EvaluateTracking) -> Result:

@@ -176,12 +176,14 @@ def raise_above(values: np.ndarray, floor: np.ndarray, fixed: np.ndarray, rounds
     """
     wanted = np.where(fixed, 0.0, np.nan)
     correction = np.zeros(len(values))
+    stiffness = np.where(fixed, 1e4, LIFT_STIFFNESS)
     for _ in range(rounds):
-        low = ~fixed & (values + correction < floor - 1e-4)
+        lack = floor - values - correction
+        low = ~fixed & (lack > 1e-4)
         if not low.any():
             break
-        wanted[low] = (floor - values)[low]
-        stiffness = np.where(fixed, 1e4, LIFT_STIFFNESS)
+        # What a lift lacks beside a frame that stays is asked for on top.
+        wanted[low] = np.where(np.isnan(wanted), correction, wanted)[low] + lack[low]
         correction = np.maximum(reach(wanted[:, None], stiffness=stiffness)[:, 0], 0.0)
     return correction
 

@@ -1,6 +1,6 @@
 """What counts as a motion file, and the importer's version; light enough for sensors to import."""
 
-IMPORTER_VERSION = "1"
+IMPORTER_VERSION = "2"
 """Raised by hand when the same file gives another clip."""
 
 EDITS_VERSION = "1"

@@ -23,20 +23,16 @@ from beyondmimic_data.motions.keypoints import (
     frame_from_xz,
     frame_from_zy,
     smooth,
-    speed,
     unit,
 )
+from beyondmimic_data.motions.planting import plant_feet
 from beyondmimic_data.motions.robot_body import robot_body
 from beyondmimic_data.robots import g1, g1_facts
 
 UP = np.array([0.0, 0.0, 1.0])
-SWING_CLEARANCE = 0.015
-"""m of air under a swinging sole; a person's toe passes closer than a robot can follow."""
-SWING_SPEED = 0.8
-"""m/s; the clearance grows from none at half this speed to all at one and a half times it."""
 KNEE_BIAS = 0.02
 """m; how much a knee is pulled forward where a straight leg says nothing."""
-MAX_LEG_STRETCH = 0.985
+MAX_LEG_STRETCH = 0.975
 """Longest hip-to-ankle distance as a share of the straight leg; the pelvis is lowered beyond it."""
 
 
@@ -96,7 +92,7 @@ def make_targets(points: Keypoints, rest: Keypoints | None, fps: float) -> tuple
     pelvis = points.pelvis - pelvis_rot @ body.hips.mean(0)
     hips = pelvis[:, None] + np.einsum("tij,sj->tsi", pelvis_rot, body.hips)
     ankles = _chain(hips, points.hips, points.knees, points.ankles, body.thigh, body.shin)[1]
-    ankles = np.stack([_plant(ankles[:, s], foot_quat[:, s], contacts, s, fps) for s in range(2)], 1)
+    ankles, contacts = plant_feet(ankles, foot_quat, contacts, fps)
     lowering = _lowering(hips, ankles, (body.thigh + body.shin) * MAX_LEG_STRETCH)
     pelvis, hips = pelvis - lowering[:, None] * UP, hips - lowering[:, None, None] * UP
     wanted = hips + body.thigh * unit(points.knees - points.hips)
@@ -132,11 +128,6 @@ def to_quaternions(matrices: np.ndarray) -> np.ndarray:
     for row, matrix in zip(out, flat):
         mujoco.mju_mat2Quat(row, matrix)
     return out.reshape(*matrices.shape[:-2], 4)
-
-
-def sole_heights(ankles: np.ndarray, quats: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Return the heights (T, C) of corners (C, 3) of one foot with ankle (T, 3) and orientation (T, 4)."""
-    return rotations.rotate(quats[:, None], corners[None])[..., 2] + ankles[:, None, 2]
 
 
 def _trunk_frames(points: Keypoints) -> tuple[np.ndarray, np.ndarray]:
@@ -201,25 +192,6 @@ def _chain(
     """Lay a person's two bones a-b and b-c, (T, 2, 3), on the robot's lengths from ``roots``."""
     middle = roots + upper * unit(b - a)
     return middle, middle + lower * unit(c - b)
-
-
-def _plant(ankles: np.ndarray, quats: np.ndarray, contacts: Contacts, side: int, fps: float) -> np.ndarray:
-    """Correct one foot's path (T, 3): what stands stays, nothing is under the floor, swings clear it."""
-    body = robot_body()
-    ends = np.stack([body.heel.mean(0), body.toe.mean(0)])
-    standing = np.stack([contacts.heel[:, side], contacts.toe[:, side]], 1)
-    path = ankles[:, None] + rotations.rotate(quats[:, None], ends[None])
-    planted = ankles.copy()
-    planted[:, :2] += hold_still(path[..., :2], standing)
-    heights = np.stack(
-        [sole_heights(planted, quats, body.heel).min(1), sole_heights(planted, quats, body.toe).min(1)], 1
-    )
-    touching = np.where(standing, heights, np.inf).min(1)
-    planted[:, 2] += reach(np.where(np.isfinite(touching), -touching, np.nan)[:, None])[:, 0]
-    swing = np.clip(speed(smooth(planted[:, :2], 1), fps) / SWING_SPEED - 0.5, 0, 1) * SWING_CLEARANCE
-    floor = np.where(standing.any(1), 0.0, swing)
-    planted[:, 2] += raise_above(sole_heights(planted, quats, body.sole).min(1), floor, standing.any(1))
-    return planted
 
 
 def _knees(hips: np.ndarray, wanted: np.ndarray, ankles: np.ndarray, forward: np.ndarray) -> np.ndarray:

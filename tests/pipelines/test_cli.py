@@ -76,6 +76,14 @@ def test_training_an_unknown_skill_says_which_there_are(home, capsys):
     assert "synth__stand" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"), [(["retarget"], "--motions PATH"), (["physics", "--motions", "."], "no motions")]
+)
+def test_a_bench_says_whether_it_needs_motions(words, expected, capsys):
+    assert call(["bench", *words]) == 1
+    assert expected in capsys.readouterr().err
+
+
 def test_options_change_the_preset_and_nothing_else():
     import tyro
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from beyondmimic_data import rotations
 from beyondmimic_data.motions import kinematics
+from beyondmimic_data.motions.keypoints import Keypoints
 from beyondmimic_data.motions.plausible import sole_points
 from beyondmimic_data.motions.skeletons import DAZ, Skeleton
 from beyondmimic_data.robots import g1
@@ -100,6 +101,60 @@ def squat_bvh(
             values += rotation
         lines.append(" ".join(f"{v:.5f}" for v in values))
     return f"{hierarchy}MOTION\nFrames: {frames}\nFrame Time: {1 / BVH_FPS:.6f}\n" + "\n".join(lines) + "\n"
+
+
+def jog_keypoints(seconds: float = 3.0, fps: float = 50.0, slide: float = 0.3) -> Keypoints:
+    """Return keypoints in m, z up, of a person who jogs along x at 2.4 m/s.
+
+    Each foot stands for 36 % of a stride, and slides forward meanwhile, as feet in motion capture do.
+
+    Args:
+        seconds: length.
+        fps: rate, Hz.
+        slide: speed of standing feet, m/s.
+    """
+    speed, stride, share, bone, lift = 2.4, 0.7, 0.36, 0.4, 0.08
+    time = np.arange(round(seconds * fps)) / fps
+    pelvis = np.stack([speed * time, np.zeros_like(time), 0.8 - 0.02 * np.cos(4 * np.pi * time / stride)], -1)
+    ankles, toes, knees, hips = (np.zeros((len(time), 2, 3)) for _ in range(4))
+    for s, sign in enumerate((1.0, -1.0)):
+        count, phase = np.divmod(time / stride + 0.5 * s, 1.0)
+        stands = phase < share
+        swing = np.clip((phase - share) / (1 - share), 0, 1)
+        slid = slide * share * stride
+        reached = slid + (speed * stride - slid) * (1 - np.cos(np.pi * swing)) / 2
+        x = speed * stride * (count - 0.5 * s + share / 2) + np.where(stands, slide * phase * stride, reached)
+        pitch = 1.0 * np.sin(np.pi * swing) ** 2
+        z = lift + 0.25 * np.sin(np.pi * swing) ** 2
+        ankles[:, s] = np.stack([x, np.full_like(x, 0.09 * sign), z], -1)
+        forward = np.stack([np.cos(pitch), np.zeros_like(pitch), -np.sin(pitch)], -1)
+        toes[:, s] = ankles[:, s] + 0.15 * forward - [0, 0, 0.05]
+        hips[:, s] = pelvis + np.array([0, 0.09 * sign, 0])
+        leg = ankles[:, s] - hips[:, s]
+        length = np.minimum(np.linalg.norm(leg, axis=-1, keepdims=True), 2 * bone - 1e-3)
+        along = leg / np.linalg.norm(leg, axis=-1, keepdims=True)
+        bend = np.array([1.0, 0, 0]) - along[:, :1] * along
+        bend /= np.linalg.norm(bend, axis=-1, keepdims=True)
+        knees[:, s] = hips[:, s] + along * length / 2 + bend * np.sqrt(bone**2 - length**2 / 4)
+        ankles[:, s] = hips[:, s] + along * length
+    swinging = 0.5 * np.sin(2 * np.pi * time / stride)
+    up = np.array([0.0, 0.0, 1.0])
+    side = np.array([[0, 0.18, 0.4], [0, -0.18, 0.4]])
+    shoulders = pelvis[:, None] + side
+    upper = np.stack([swinging, -swinging], 1)
+    elbows = shoulders + 0.25 * np.stack([np.sin(upper), np.zeros_like(upper), -np.cos(upper)], -1)
+    wrists = elbows + 0.25 * np.stack([np.cos(upper), np.zeros_like(upper), np.sin(upper)], -1)
+    return Keypoints(
+        spine=pelvis + 0.15 * up,
+        neck=pelvis + 0.45 * up,
+        hips=hips,
+        knees=knees,
+        ankles=ankles,
+        toes=toes,
+        shoulders=shoulders,
+        elbows=elbows,
+        wrists=wrists,
+    )
 
 
 def sway_qpos(frames: int = 90, fps: float = 60.0) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from motion_samples import SHIN, THIGH, squat_bvh
 
+from beyondmimic_data.bench.retarget_bench import end_spike
 from beyondmimic_data.config import quick
 from beyondmimic_data.motions import contacts, kinematics
 from beyondmimic_data.motions.bvh_motion import read_bvh
@@ -24,6 +25,12 @@ from beyondmimic_data.robots import g1
 MOTIONS = Path(
     os.environ.get("BEYONDMIMIC_MOTIONS", Path(__file__).resolve().parents[3].parent / "shared" / "motions")
 )
+
+REAL_CLIPS = (
+    "02_01 02_03 02_04 02_05 05_02 05_11 06_08 06_10 07_01 07_04 09_01 09_03 09_07 09_11 09_12 10_01 12_01 "
+    "13_11 13_30 13_32"
+)
+"""Walks, runs, jumps, kicks, dances and turns of the CMU database."""
 
 
 def squat(tmp_path: Path, skeleton: Skeleton, rest: str = "upright") -> Retargeted:
@@ -192,7 +199,7 @@ def test_self_penetration_of_the_default_pose_is_none_and_of_crossed_legs_is() -
 
 
 @pytest.mark.skipif(not MOTIONS.is_dir(), reason=f"no motion folder at {MOTIONS}; set BEYONDMIMIC_MOTIONS")
-@pytest.mark.parametrize("name", ["07_01", "12_01", "02_01", "07_04", "02_05", "09_11"])
+@pytest.mark.parametrize("name", REAL_CLIPS.split())
 def test_real_clips_reach_the_figures_that_training_needs(name: str) -> None:
     path = MOTIONS / "human" / "cmu_bvh" / f"{name}.bvh"
     preset = quick()
@@ -201,13 +208,11 @@ def test_real_clips_reach_the_figures_that_training_needs(name: str) -> None:
     figures = measure(clip)
     assert report.accepted, report.reason
     assert float(clip.source["ankle_error_m"]) < 0.001
-    assert figures["deep_share"] <= 0.02
+    assert figures["deep_share"] <= 0.01
     assert figures["joint_limit_violation_rad"] == 0.0
-    assert figures["foot_skate_m_s"] <= 0.10
+    assert figures["foot_skate_m_s"] <= 0.06
     assert figures["joint_speed_max_rad_s"] < 18.0
+    assert end_spike(clip) <= 1.0
     assert "calibration" in clip.source["repairs"]
-    acceleration = np.abs(np.diff(clip.joint_vel, axis=0)) * clip.fps
-    assert acceleration.max() < 500.0
-    assert acceleration[[0, 1, -2, -1]].max() < 250.0
     positions, _ = kinematics.forward(clip.qpos)
     assert np.abs(positions - clip.body_pos_w).max() < 1e-5
