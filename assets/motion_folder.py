@@ -1,7 +1,6 @@
 """Putting motions into the motion folder: the project's own and a person's, with what is known of them."""
 
 import contextlib
-import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
@@ -14,15 +13,16 @@ from beyondmimic_data.hashing import hash_file
 from beyondmimic_data.motions.folder import motion_files
 from beyondmimic_data.motions.formats import SUFFIXES
 from beyondmimic_data.motions.motion_config import FILE_NAME, MotionFacts, facts_of
+from beyondmimic_data.motions.skeletons import save_skeleton
 
 SYNTHESISED = "synth"
 
 
 def folder_signature(workspace: Workspace) -> dict[str, str]:
-    """Return time and size of every motion file and ``motions.toml`` of the motion folder, by path."""
+    """Return time and size of every motion file and TOML file of the motion folder, by path."""
     root = workspace.motion_folder
     signature = {}
-    for path in sorted([*motion_files(root), *root.rglob(FILE_NAME)]):
+    for path in sorted([*motion_files(root), *root.rglob("*.toml")]):
         with contextlib.suppress(FileNotFoundError):  # gone since it was listed
             state = path.stat()
             signature[path.relative_to(root).as_posix()] = f"{state.st_mtime_ns}:{state.st_size}"
@@ -96,9 +96,10 @@ def _state_facts(folder: Path, target: Path, facts: MotionFacts) -> None:
     if facts_of(target) == facts:
         return
     match = target.relative_to(folder).as_posix().replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
-    known = dataclasses.asdict(facts)
-    lines = [f"{name} = {json.dumps(value)}" for name, value in known.items() if value is not None]
+    lines = [f"{name} = {json.dumps(value)}" for name, value in facts.stated().items()]
     table = "\n".join(["[[files]]", f"match = {json.dumps(match)}", *lines])
     path = folder / FILE_NAME
+    if facts.skeleton is not None:
+        save_skeleton(facts.skeleton, path)
     before = path.read_text(encoding="utf-8").rstrip() + "\n\n" if path.exists() else ""
     write_bytes(path, f"{before}{table}\n".encode())
