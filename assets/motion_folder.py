@@ -23,15 +23,16 @@ from beyondmimic_data.motions.motion_config import (
     load_config,
     nearest_config,
 )
+from beyondmimic_data.motions.skeletons import save_skeleton
 
 SYNTHESISED = "synth"
 
 
 def folder_signature(workspace: Workspace) -> dict[str, str]:
-    """Return time and size of every motion file and ``motions.toml`` of the motion folder, by path."""
+    """Return time and size of every motion file and TOML file of the motion folder, by path."""
     root = workspace.motion_folder
     signature = {}
-    for path in sorted([*motion_files(root), *root.rglob(FILE_NAME)]):
+    for path in sorted([*motion_files(root), *root.rglob("*.toml")]):
         with contextlib.suppress(FileNotFoundError):  # gone since it was listed
             state = path.stat()
             signature[path.relative_to(root).as_posix()] = f"{state.st_mtime_ns}:{state.st_size}"
@@ -129,8 +130,10 @@ def _state_facts(folder: Path, target: Path, rule: FileRule) -> None:
     path = nearest if nearest is not None and folder in nearest.parents else folder / FILE_NAME
     match = target.relative_to(path.parent).as_posix()
     match = match.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
-    facts = dataclasses.asdict(rule.facts) | {"material": rule.material or None}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in facts.items() if value is not None]
+    if rule.facts.skeleton is not None:
+        save_skeleton(rule.facts.skeleton, path)
+    facts = rule.facts.stated() | ({"material": True} if rule.material else {})
+    lines = [f"{name} = {json.dumps(value)}" for name, value in facts.items()]
     _append(path, "\n".join(["[[files]]", f"match = {json.dumps(match)}", *lines]))
 
 

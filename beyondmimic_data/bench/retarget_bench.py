@@ -188,8 +188,8 @@ def _bvh_files(path: Path) -> list[tuple[str, Path]]:
 def _measure(name: str, file: Path, hz: float) -> ClipFigures:
     """Import one file and measure the clip; this is also its warm-up."""
     preset = quick()
-    facts = facts_of(file)
     try:
+        facts = facts_of(file)
         clip = import_motion(file, name=name, facts=facts, preset=preset)
         person, read = _timed(lambda: read_bvh(file, hz, facts.skeleton))
     except MotionError as error:

@@ -38,13 +38,13 @@ class BvhMotion:
     """What was changed on reading."""
 
 
-def read_bvh(path: Path, fps: float, skeleton: str | None = None) -> BvhMotion:
+def read_bvh(path: Path, fps: float, skeleton: Skeleton | None = None) -> BvhMotion:
     """Read a BVH file and resample it.
 
     Args:
         path: the file.
         fps: rate to resample to, Hz.
-        skeleton: name of the map to use; ``None`` finds it from the joint names.
+        skeleton: the map to use; ``None`` finds it from the joint names.
 
     Raises:
         MotionError: the file is broken, its joints match no map, or the body does not stand upright.
@@ -154,17 +154,14 @@ def _channels(path: Path, hierarchy: str) -> int:
     return sum(map(int, counts))
 
 
-def _choose(path: Path, names: list[str], skeleton: str | None) -> Skeleton:
-    """Return the map that was named, or the one whose joints are all there."""
+def _choose(path: Path, names: list[str], skeleton: Skeleton | None) -> Skeleton:
+    """Return the given map if it fits, or the one whose joints are all there."""
     if skeleton is not None:
-        if skeleton not in SKELETONS:
-            raise MotionError(path, "skeleton", repr(skeleton), "one of " + ", ".join(SKELETONS))
-        missing = SKELETONS[skeleton].missing(names)
+        missing = skeleton.missing(names)
         if missing:
-            raise MotionError(
-                path, "joint names", "no " + ", ".join(missing), f"every joint of the skeleton '{skeleton}'"
-            )
-        return SKELETONS[skeleton]
+            expected = f"every joint of the skeleton '{skeleton.name}'"
+            raise MotionError(path, "joint names", "no " + ", ".join(missing), expected)
+        return skeleton
     found = skeletons.detect(names)
     if found is None:
         near = skeletons.closest(names)
@@ -173,7 +170,8 @@ def _choose(path: Path, names: list[str], skeleton: str | None) -> Skeleton:
             path,
             "joint names",
             ", ".join(names[:8]) + (" …" if len(names) > 8 else ""),
-            f"those of one of {', '.join(SKELETONS)}; the closest is {near.name}, lacking {lacking}",
+            f"those of one of {', '.join(SKELETONS)} (the closest is {near.name}, lacking {lacking}), "
+            "or a motions.toml that names another skeleton",
         )
     return found
 

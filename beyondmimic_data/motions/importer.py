@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from mink.exceptions import NoSolutionFound
 
 from beyondmimic_data.config import Preset
 from beyondmimic_data.errors import MotionError
@@ -48,7 +47,7 @@ def import_motion(path: Path, *, name: str, facts: MotionFacts, preset: Preset) 
         _check_duration(path, len(motion.qpos), motion.fps, preset)
         qpos, notes = repair(motion.qpos, motion.fps)
         clip = clip_from_qpos(name, qpos, motion.fps, fps, source)
-    except (ValueError, IndexError, FloatingPointError, np.linalg.LinAlgError, NoSolutionFound) as error:
+    except (ValueError, IndexError, FloatingPointError, np.linalg.LinAlgError) as error:
         # Readers name what they know of; this is the net under them.
         logger.debug("import of %s failed", path, exc_info=True)
         raise MotionError(

@@ -6,7 +6,7 @@
     match = "g1/*.csv"        # relative to the folder of this motions.toml; the last match wins
     fps = 60                  # frames a second
     quat = "xyzw"             # order of the root quaternion: "wxyz" or "xyzw"
-    skeleton = "daz"          # joint names of a BVH file
+    skeleton = "daz"          # joint names of a BVH file: a map that ships or skeletons/NAME.toml
     material = true           # no clip itself: only [[clips]] are made of it
 
     [[clips]]                 # a further clip
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.errors import MotionError
-from beyondmimic_data.motions.skeletons import SKELETONS
+from beyondmimic_data.motions.skeletons import Skeleton, stated_skeleton
 
 FILE_NAME = "motions.toml"
 QUATERNION_ORDERS = ("wxyz", "xyzw")
@@ -53,13 +53,18 @@ class MotionFacts:
     """Frames a second."""
     quat: str | None = None
     """Order of the root quaternion, ``wxyz`` or ``xyzw``."""
-    skeleton: str | None = None
-    """Name of a BVH skeleton map."""
+    skeleton: Skeleton | None = None
+    """Joint names of a BVH file."""
 
     def over(self, other: "MotionFacts") -> "MotionFacts":
         """Return these facts, filled up with ``other``'s where one is ``None``."""
-        own = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        own = {k: v for k, v in vars(self).items() if v is not None}
         return dataclasses.replace(other, **own)
+
+    def stated(self) -> dict[str, Any]:
+        """Return what is known as a ``[[files]]`` table states it; a skeleton by its name."""
+        known = {k: v for k, v in vars(self).items() if v is not None}
+        return known if self.skeleton is None else {**known, "skeleton": self.skeleton.name}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,9 +213,7 @@ def _file_rule(path: Path, where: str, table: dict[str, Any]) -> FileRule:
     quat = table.get("quat")
     if quat is not None and quat not in QUATERNION_ORDERS:
         raise MotionError(path, f"{where}.quat", repr(quat), '"wxyz" or "xyzw"')
-    skeleton = table.get("skeleton")
-    if skeleton is not None and skeleton not in SKELETONS:
-        raise MotionError(path, f"{where}.skeleton", repr(skeleton), "one of " + ", ".join(SKELETONS))
+    skeleton = stated_skeleton(path, f"{where}.skeleton", table.get("skeleton"))
     facts = MotionFacts(None if fps is None else float(fps), quat, skeleton)
     return FileRule(match, facts, _flag(path, f"{where}.material", table.get("material", False)))
 

@@ -1,10 +1,35 @@
-"""Name maps: which joints of a BVH skeleton are the keypoints that the retargeter reads."""
+"""Name maps: which joints of a BVH skeleton are the keypoints that the retargeter reads.
+
+Those of common skeletons ship. Another is a file ``skeletons/NAME.toml`` beside a ``motions.toml``::
+
+    spine = "Chest"                               # first joint above the hips
+    neck = "Neck"
+    hips = ["LeftHip", "RightHip"]                # left, right; likewise knees to wrists
+    knees = ["LeftKnee", "RightKnee"]
+    ankles = ["LeftAnkle", "RightAnkle"]
+    toes = ["LeftAnkle/end", "RightAnkle/end"]    # the end site of a joint
+    shoulders = ["LeftShoulder", "RightShoulder"]
+    elbows = ["LeftElbow", "RightElbow"]
+    wrists = ["LeftWrist", "RightWrist"]
+"""
 
 import dataclasses
+import json
+import tomllib
 from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from beyondmimic_data.errors import MotionError
+from beyondmimic_data.files import write_bytes
 
 Pair = tuple[str, str]
 """Left and right."""
+
+FOLDER = "skeletons"
+"""Folder beside a ``motions.toml`` that holds further maps."""
+CENTRAL, SIDED = ("spine", "neck"), ("hips", "knees", "ankles", "toes", "shoulders", "elbows", "wrists")
+"""Fields of a map."""
 
 END = "/end"
 """``name/end`` is the end site of joint ``name``."""
@@ -30,8 +55,7 @@ class Skeleton:
     @property
     def joints(self) -> tuple[str, ...]:
         """Every joint that must be in the file, end sites by the joint that bears them."""
-        sided = (self.hips, self.knees, self.ankles, self.toes, self.shoulders, self.elbows, self.wrists)
-        names = [self.spine, self.neck, *(name for pair in sided for name in pair)]
+        names = [self.spine, self.neck, *(name for field in SIDED for name in getattr(self, field))]
         return tuple(dict.fromkeys(name.removesuffix(END) for name in names))
 
     def missing(self, names: Collection[str]) -> list[str]:
@@ -101,3 +125,86 @@ def detect(names: Collection[str]) -> Skeleton | None:
 def closest(names: Collection[str]) -> Skeleton:
     """Return the skeleton that lacks the fewest joints, for an error message."""
     return min(SKELETONS.values(), key=lambda s: len(s.missing(names)))
+
+
+def stated_skeleton(config: Path, field: str, value: object) -> Skeleton | None:
+    """Return the map that a ``motions.toml`` names.
+
+    Args:
+        config: the ``motions.toml``.
+        field: where the name stands in it.
+        value: what stands there: a name, or the path of a TOML file; ``None`` if nothing does.
+
+    Raises:
+        MotionError: there is no such map, or it is not complete.
+    """
+    if value is None:
+        return None
+    own = [path.stem for path in sorted((config.parent / FOLDER).glob("*.toml"))]
+    expected = f"one of {', '.join([*SKELETONS, *own])}, or another as {FOLDER}/NAME.toml beside this file"
+    if not isinstance(value, str) or not value:
+        raise MotionError(config, field, repr(value), expected)
+    if value in SKELETONS:
+        if value in own:
+            raise MotionError(
+                config, field, f"{value!r}, which ships, and a file", "another name for the file"
+            )
+        return SKELETONS[value]
+    path = config.parent / (value if value.endswith(".toml") else f"{FOLDER}/{value}.toml")
+    if not path.is_file():
+        raise MotionError(config, field, repr(value), expected)
+    return load_skeleton(path)
+
+
+def load_skeleton(path: Path) -> Skeleton:
+    """Read a map from a TOML file; its name is the file's.
+
+    Raises:
+        MotionError: it is not TOML, or a field is missing, unknown or no joint's name.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise MotionError(path, "TOML", error, "a readable TOML file") from error
+    for key in document:
+        if key not in (*CENTRAL, *SIDED):
+            raise MotionError(path, key, "an unknown key", "one of " + ", ".join((*CENTRAL, *SIDED)))
+    fields: dict[str, Any] = {field: _joint(path, field, document.get(field)) for field in CENTRAL}
+    fields |= {field: _pair(path, field, document.get(field)) for field in SIDED}
+    return Skeleton(path.stem, **fields)
+
+
+def save_skeleton(skeleton: Skeleton, config: Path) -> None:
+    """Put a map into a file beside a ``motions.toml``, so that this may name it; one that ships needs none.
+
+    Raises:
+        MotionError: another map has that name there.
+    """
+    if skeleton == SKELETONS.get(skeleton.name):
+        return
+    path = config.parent / FOLDER / f"{skeleton.name}.toml"
+    if path.exists():
+        if load_skeleton(path) != skeleton:
+            raise MotionError(
+                path, "skeleton", "other joints than those to be added", "the same, or no such file"
+            )
+        return
+    values: dict[str, Any] = {field: getattr(skeleton, field) for field in (*CENTRAL, *SIDED)}
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items()]
+    write_bytes(path, "".join(lines).encode())
+
+
+def _joint(path: Path, field: str, value: object) -> str:
+    if not isinstance(value, str) or not value.removesuffix(END):
+        raise MotionError(path, field, _found(value), f'a joint, or "JOINT{END}" for its end site')
+    return value
+
+
+def _pair(path: Path, field: str, value: object) -> Pair:
+    if not isinstance(value, list) or len(value) != 2 or value[0] == value[1]:
+        raise MotionError(path, field, _found(value), "two joints, left and right")
+    return _joint(path, field, value[0]), _joint(path, field, value[1])
+
+
+def _found(value: object) -> str:
+    return "nothing" if value is None else repr(value)

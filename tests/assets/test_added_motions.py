@@ -150,3 +150,21 @@ def test_locomotion_is_one_skill_of_several_walks(workspace):
     skills = scan(workspace.motion_folder).skills
     assert {key: len(skill.clips) for key, skill in skills.items()} == {"synth__locomotion": 2}
     assert add_synthesised(walking) == []
+
+
+def test_a_skeleton_of_its_own_comes_along(workspace, source):
+    (source / "skeletons").mkdir()
+    sided = ("hips", "knees", "ankles", "toes", "shoulders", "elbows", "wrists")
+    pairs = [f'{part} = ["L{part}", "R{part}"]' for part in sided]
+    (source / "skeletons" / "mine.toml").write_text("\n".join(['spine = "s"', 'neck = "n"', *pairs]))
+    (source / "motions.toml").write_text('[[files]]\nmatch = "*.bvh"\nskeleton = "mine"\n')
+    add_motions(workspace, [source / "walk.bvh"])
+    root = workspace.motion_folder
+    assert facts_of(root / "walk.bvh") == facts_of(source / "walk.bvh")
+    assert facts_of(root / "walk.bvh").skeleton.knees == ("Lknees", "Rknees")
+    before = folder_signature(workspace)
+    add_motions(workspace, [source / "walk.bvh"])
+    assert folder_signature(workspace) == before
+    skeleton = root / "skeletons" / "mine.toml"
+    skeleton.write_text(skeleton.read_text().replace("Lknees", "LeftKnee"))
+    assert folder_signature(workspace) != before
