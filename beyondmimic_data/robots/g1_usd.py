@@ -1,6 +1,6 @@
 """The G1 as a USD file for Isaac Lab: our own specification -> MJCF -> USD, in a cache folder.
 
-Run as ``python -m beyondmimic_data.robots.g1_usd`` in the environment that has the converter (``make isaaclab``).
+``make isaaclab`` runs it, as ``python -m beyondmimic_data.robots.g1_usd`` in the converter's environment.
 """
 
 import hashlib
