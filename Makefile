@@ -2,7 +2,7 @@
 # DEMO: MOTIONS=path[,path...] adds motions, TRAIN_MINUTES=n raises the training budget.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint ui clean
+.PHONY: help setup demo test lint ui isaaclab clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -15,7 +15,7 @@ help: ## list the targets
 setup: $(VENV)/.ready ## build .venv from the constraints file
 
 $(VENV)/.ready: pyproject.toml requirements/mujoco.txt scripts/setup.sh
-	@PYTHON="$(PYTHON)" bash scripts/setup.sh $(VENV)
+	@PYTHON="$(PYTHON)" bash scripts/setup.sh mujoco $(VENV)
 
 demo: setup ## the whole graph at preset quick, on synthesised motions and MOTIONS
 	$(VENV)/bin/beyondmimic run --preset quick $(if $(MOTIONS),--motions "$(MOTIONS)") $(if $(TRAIN_MINUTES),--train-minutes $(TRAIN_MINUTES))
@@ -33,5 +33,14 @@ lint: setup ## ruff, mypy and dg
 ui: setup ## the Dagster UI on 127.0.0.1:3000
 	$(VENV)/bin/beyondmimic ui
 
-clean: ## remove the environment; data/ stays
-	rm -rf $(VENV)
+isaaclab: .venv-isaaclab/.ready .venv-usd/.ready ## build the second simulator's environment and its robot
+	.venv-usd/bin/python -m beyondmimic_data.robots.g1_usd
+
+.venv-isaaclab/.ready: pyproject.toml requirements/isaaclab.txt scripts/setup.sh
+	@PYTHON="$(PYTHON)" bash scripts/setup.sh isaaclab .venv-isaaclab
+
+.venv-usd/.ready: requirements/usd.txt scripts/setup.sh
+	@PYTHON="$(PYTHON)" bash scripts/setup.sh usd .venv-usd
+
+clean: ## remove the environments; data/ stays
+	rm -rf $(VENV) .venv-isaaclab .venv-usd .usd

@@ -1,9 +1,20 @@
 #!/usr/bin/env bash
-# Build the project's environment: find a CPython 3.12 that runs, then let uv install from the
-# constraints file. PYTHON=/path/to/python3.12 overrides the search.
+# Build one of the project's environments: find a CPython 3.12 that runs, then let uv install from the
+# environment's constraints file. PYTHON=/path/to/python3.12 overrides the search.
+#
+#   setup.sh mujoco .venv               the default: everything, on MuJoCo
+#   setup.sh isaaclab .venv-isaaclab    the same on Isaac Lab, which pins another MuJoCo
+#   setup.sh usd .venv-usd              the robot's converter to USD, which pins a third one
 set -euo pipefail
-venv=${1:-.venv}
+name=$1 venv=$2
 cd "$(dirname "$0")/.."
+
+case $name in
+    mujoco) packages=(-e '.[mujoco,dev]') size="3 GB" ;;
+    isaaclab) packages=(-e '.[isaaclab,dev]') size="8 GB" ;;
+    usd) packages=(mujoco-usd-converter) size="300 MB" ;;
+    *) echo "setup: no environment '$name'; there are mujoco, isaaclab and usd" >&2; exit 1 ;;
+esac
 
 runs() { "$1" -c 'import sys, venv; raise SystemExit(sys.version_info[:2] != (3, 12))' >/dev/null 2>&1; }
 
@@ -23,7 +34,7 @@ find_python() {
 }
 
 # OpenGL for off-screen rendering; videos need it, everything else does not.
-if ! ldconfig -p 2>/dev/null | grep -q 'libEGL.so.1'; then
+if [ "$name" = mujoco ] && ! ldconfig -p 2>/dev/null | grep -q 'libEGL.so.1'; then
     if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
         { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libegl1 libgl1; } >/dev/null ||
             echo "setup: libegl1 and libgl1 could not be installed; videos will be left out" >&2
@@ -33,10 +44,10 @@ if ! ldconfig -p 2>/dev/null | grep -q 'libEGL.so.1'; then
 fi
 
 python=$(find_python)
-tools=$venv-tools
+tools=.venv-tools
 [ -x "$tools/bin/uv" ] || { "$python" -m venv "$tools" && "$tools/bin/python" -m pip install -q uv; }
 export UV_PYTHON_DOWNLOADS=never
 [ -x "$venv/bin/python" ] || "$tools/bin/uv" venv -q --python "$python" "$venv"
-echo "setup: installing into $venv (about 3 GB on a first run)"
-"$tools/bin/uv" pip install -q --python "$venv/bin/python" -c requirements/mujoco.txt -e '.[mujoco,dev]'
+echo "setup: installing into $venv (about $size on a first run)"
+"$tools/bin/uv" pip install -q --python "$venv/bin/python" -c "requirements/$name.txt" "${packages[@]}"
 touch "$venv/.ready"

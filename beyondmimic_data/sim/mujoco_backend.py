@@ -12,6 +12,7 @@ from beyondmimic_data import rotations
 from beyondmimic_data.config import ControlConfig
 from beyondmimic_data.robots import g1, g1_facts
 from beyondmimic_data.sim.backend import RobotState
+from beyondmimic_data.sim.latency import CommandDelay
 from beyondmimic_data.sim.randomisation import Randomisation
 
 _VEL = int(mujoco.mjtStage.mjSTAGE_VEL.value)
@@ -48,8 +49,6 @@ _UNSTABLE = [
         mujoco.mjtWarning.mjWARN_BADCTRL,
     )
 ]
-HISTORY = 8
-"""Control steps of commands kept for delayed application; bounds the latency to seven of them."""
 
 
 class MujocoBackend:
@@ -80,8 +79,7 @@ class MujocoBackend:
             [i for i in range(self.model.ngeom) if "foot" in self.model.geom(i).name], dtype=np.int64
         )
         self._torso = self.model.body(g1_facts.ANCHOR_BODY).id
-        self._commands = np.tile(g1.joint_table().default_pos, (HISTORY, num_envs, 1))
-        self._latency = np.zeros(num_envs, np.int64)
+        self._delay = CommandDelay(num_envs, self.decimation, g1.joint_table().default_pos)
         self._unstable = np.zeros(num_envs, np.int64)
         self.trace: list[TraceEvent] | None = None
         """Set to a list to record every write and step, for ``replay``."""
@@ -131,7 +129,7 @@ class MujocoBackend:
         # A free joint's angular velocity is in the body frame.
         ang_vel_b = rotations.rotate_inverse(root_quat, root_ang_vel_w)
         self._qvel[ids] = np.concatenate([root_lin_vel_w, ang_vel_b, joint_vel], axis=1)
-        self._commands[:, ids] = joint_pos
+        self._delay.restart(ids, joint_pos)
         self._ctrl[ids] = joint_pos
         if self.trace is not None:
             self.trace.append(Written(ids, self._qpos[ids].copy(), self._qvel[ids].copy()))
@@ -139,22 +137,12 @@ class MujocoBackend:
         self.batch.forward(ids=ids, stage=_ACC)
 
     def step(self, targets: np.ndarray) -> None:
-        """Advance one control step; every environment applies each target after its own latency.
-
-        An environment with a latency of d physics steps applies at physics step s the target commanded
-        d steps earlier.
-        """
-        self._commands = np.roll(self._commands, 1, axis=0)
-        self._commands[0] = targets
-        if not self._latency.any():
-            self._ctrl[:] = targets
-            self._step(self.decimation, _VEL)
-            return
-        envs = np.arange(self.num_envs)
-        for substep in range(self.decimation):
-            age = -((substep - self._latency) // self.decimation)
-            self._ctrl[:] = self._commands[age, envs]
-            self._step(1, _VEL if substep == self.decimation - 1 else _NONE)
+        """Advance one control step; every environment applies each target after its own latency."""
+        remaining = self.decimation
+        for substeps, applied in self._delay.applied(targets):
+            self._ctrl[:] = applied
+            remaining -= substeps
+            self._step(substeps, _NONE if remaining else _VEL)
 
     def _step(self, substeps: int, stage: int) -> None:
         if self.trace is not None:
@@ -202,12 +190,9 @@ class MujocoBackend:
         Raises:
             ValueError: a latency is longer than the kept history of commands.
         """
-        if draw.latency_steps.max(initial=0) > (HISTORY - 1) * self.decimation:
-            raise ValueError(
-                f"latency of {draw.latency_steps.max()} physics steps exceeds the command history"
-            )
         if not len(ids):
             return
+        self._delay.set(ids, draw.latency_steps)
         friction = self.batch.expand("geom_friction")
         friction[np.ix_(ids, self._feet, [0])] = draw.friction[:, None, None]
         model, rows = self.model, np.ix_(ids, np.arange(1, self.model.nbody))
@@ -218,4 +203,3 @@ class MujocoBackend:
             model.actuator_biasprm[:, 2] * draw.damping_scale[:, None]
         )
         self.batch.set_const(ids)
-        self._latency[ids] = draw.latency_steps
