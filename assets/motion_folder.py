@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import glob
 import json
 import re
 import shutil
@@ -18,10 +19,10 @@ from beyondmimic_data.motions.formats import SUFFIXES
 from beyondmimic_data.motions.motion_config import (
     FILE_NAME,
     FileRule,
-    MotionFacts,
     find_config,
     load_config,
     nearest_config,
+    rule_of,
 )
 from beyondmimic_data.motions.skeletons import save_skeleton
 
@@ -55,7 +56,7 @@ def add_synthesised(workspace: Workspace) -> list[Path]:
             paths = [folder / f"{skill}.npz"]
         else:
             paths = [folder / skill / f"{k}.npz" for k in range(1, len(clips) + 1)]
-            _group(folder, skill)
+            _group(paths, skill)
         for path, clip in zip(paths, clips):
             try:
                 same = path.exists() and Clip.load(path).version == clip.version
@@ -67,12 +68,17 @@ def add_synthesised(workspace: Workspace) -> list[Path]:
     return written
 
 
-def _group(folder: Path, skill: str) -> None:
-    """Make one skill of the clips of a subfolder, unless a ``[[skills]]`` table has that name already."""
-    path = folder / FILE_NAME
-    if path.exists() and any(rule.name == skill for rule in load_config(path).skills):
-        return
-    _append(path, f'[[skills]]\nname = "{skill}"\nclips = ["{skill}/*.npz"]')
+def _group(paths: Sequence[Path], skill: str) -> None:
+    """Make one skill of the clips of a subfolder, unless a ``[[skills]]`` table has that name or one of them.
+
+    A new ``motions.toml`` would hide the one above it, and with it a skill that someone made of these clips.
+    """
+    config, folder = nearest_config(paths[0]), paths[0].parents[1]
+    if config is not None:
+        named = config.path.parent == folder and any(rule.name == skill for rule in config.skills)
+        if named or any(config.skill_takes(rule, path) for rule in config.skills for path in paths):
+            return
+    _append(folder / FILE_NAME, f'[[skills]]\nname = "{skill}"\nclips = ["{skill}/*.npz"]')
 
 
 def add_motions(workspace: Workspace, sources: Sequence[Path]) -> list[Path]:
@@ -103,7 +109,7 @@ def add_motions(workspace: Workspace, sources: Sequence[Path]) -> list[Path]:
         for tables in sorted(source.rglob(FILE_NAME)):
             _bring_tables(tables, workspace.motion_folder / tables.relative_to(source))
     for target, file in places.items():
-        _state_facts(workspace.motion_folder, target, _rule_of(file))
+        _state_facts(workspace.motion_folder, target, rule_of(file))
         if not target.exists() or hash_file(target) != hash_file(file):
             with atomic_path(target) as temporary:
                 shutil.copyfile(file, temporary)
@@ -124,23 +130,16 @@ def _files_of(source: Path) -> list[tuple[Path, Path]]:
 
 def _state_facts(folder: Path, target: Path, rule: FileRule) -> None:
     """Add what is known of a file to its ``motions.toml`` in the folder, unless that says so already."""
-    if dataclasses.replace(_rule_of(target), match=rule.match) == rule:
+    if dataclasses.replace(rule_of(target), match=rule.match) == rule:
         return
     nearest = find_config(target.parent)
     path = nearest if nearest is not None and folder in nearest.parents else folder / FILE_NAME
-    match = target.relative_to(path.parent).as_posix()
-    match = match.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
+    match = glob.escape(target.relative_to(path.parent).as_posix())
     if rule.facts.skeleton is not None:
         save_skeleton(rule.facts.skeleton, path)
     facts = rule.facts.stated() | ({"material": True} if rule.material else {})
     lines = [f"{name} = {json.dumps(value)}" for name, value in facts.items()]
     _append(path, "\n".join(["[[files]]", f"match = {json.dumps(match)}", *lines]))
-
-
-def _rule_of(file: Path) -> FileRule:
-    """Return what the nearest ``motions.toml`` says of a file; nothing where there is none."""
-    config = nearest_config(file)
-    return FileRule("", MotionFacts()) if config is None else config.rule_of(file)
 
 
 def _append(path: Path, text: str) -> None:
@@ -162,7 +161,7 @@ def _bring_tables(source: Path, target: Path) -> None:
     if not wanted:
         return
     present = _tables(target) if target.exists() else {}
-    hidden = {} if target.exists() else {file: _rule_of(file) for file in motion_files(target.parent)}
+    hidden = {} if target.exists() else {file: rule_of(file) for file in motion_files(target.parent)}
     for key, text in wanted.items():
         if present.get(key) == text:
             continue

@@ -1,7 +1,6 @@
 """A motion folder: the skills it holds, their clips with facts, and signatures that say what changed."""
 
 import dataclasses
-import fnmatch
 import os
 import re
 import time
@@ -20,7 +19,6 @@ from beyondmimic_data.motions.motion_config import (
     MotionConfig,
     MotionFacts,
     PieceRule,
-    SkillRule,
     find_config,
     load_config,
 )
@@ -293,7 +291,7 @@ class _Scan:
         for config in filter(None, self.configs.values()):
             for rule in config.skills:
                 key = self._group_key(config.path, rule.name)
-                members = [clip for clip in clips if _matches(clip.place, config.path, rule)]
+                members = [clip for clip in clips if config.skill_takes(rule, clip.place)]
                 if not members:
                     self._fail(
                         config.path, f"skills '{rule.name}'", "no clip that matches", "patterns of clips here"
@@ -347,14 +345,6 @@ def _passed_over(name: str) -> bool:
     return name.startswith((".", "~", "#")) or name.endswith(("~", ".tmp", ".part")) or ".tmp." in name
 
 
-def _matches(place: Path, config: Path, rule: SkillRule) -> bool:
-    """Say whether one of a table's patterns, relative to the config's folder, fits a clip."""
-    if config.parent not in place.parents:
-        return False
-    relative = place.relative_to(config.parent).as_posix()
-    return any(fnmatch.fnmatchcase(relative, pattern) for pattern in rule.clips)
-
-
 def _matching(
     piece: PieceRule, config: MotionConfig, files: dict[Path, ClipSource], where: str
 ) -> list[ClipSource]:
@@ -363,14 +353,9 @@ def _matching(
     Raises:
         MotionError: there is none.
     """
-    folder = config.path.parent
-    found = [
-        source
-        for file, source in files.items()
-        if folder in file.parents and fnmatch.fnmatchcase(file.relative_to(folder).as_posix(), piece.match)
-    ]
+    found = [source for file, source in files.items() if config.fits(file, piece.match)]
     if not found:
-        expected = f"a motion file in {folder}"
+        expected = f"a motion file in {config.path.parent}"
         raise MotionError(config.path, f"{where}.from", f"no file that matches '{piece.match}'", expected)
     return found
 

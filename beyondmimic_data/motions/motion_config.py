@@ -132,9 +132,19 @@ class MotionConfig:
 
     def rule_of(self, file: Path) -> FileRule:
         """Return the rule of a file under this folder: the last that matches, whole; an empty one if none."""
-        relative = file.absolute().relative_to(self.path.absolute().parent).as_posix()
-        matching = [rule for rule in self.files if fnmatch.fnmatchcase(relative, rule.match)]
-        return matching[-1] if matching else FileRule(relative, MotionFacts())
+        matching = [rule for rule in self.files if self.fits(file, rule.match)]
+        return matching[-1] if matching else FileRule("", MotionFacts())
+
+    def fits(self, place: Path, pattern: str) -> bool:
+        """Say whether a pattern, relative to this config's folder, fits a place under it."""
+        folder, place = self.path.absolute().parent, place.absolute()
+        if folder not in place.parents:
+            return False
+        return fnmatch.fnmatchcase(place.relative_to(folder).as_posix(), pattern)
+
+    def skill_takes(self, rule: "SkillRule", place: Path) -> bool:
+        """Say whether one of a ``[[skills]]`` table's patterns fits a clip's place."""
+        return any(self.fits(place, pattern) for pattern in rule.clips)
 
 
 def load_config(path: Path) -> MotionConfig:
@@ -181,10 +191,15 @@ def find_config(folder: Path) -> Path | None:
     return None
 
 
+def rule_of(file: Path) -> FileRule:
+    """Return the rule of a file in the nearest ``motions.toml``; an empty one where there is none."""
+    config = nearest_config(file)
+    return FileRule("", MotionFacts()) if config is None else config.rule_of(file)
+
+
 def facts_of(file: Path) -> MotionFacts:
     """Return what the nearest ``motions.toml`` says of a file; nothing where there is none."""
-    config = nearest_config(file)
-    return MotionFacts() if config is None else config.rule_of(file).facts
+    return rule_of(file).facts
 
 
 def _tables(path: Path, document: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -152,6 +152,18 @@ def test_locomotion_is_one_skill_of_several_walks(workspace):
     assert add_synthesised(walking) == []
 
 
+def test_clips_that_a_skill_takes_already_are_not_grouped_again(workspace):
+    synth = SynthConfig(skills=("locomotion",), locomotion_clips=2, locomotion_seconds=6.5)
+    walking = dataclasses.replace(workspace, preset=dataclasses.replace(workspace.preset, synth=synth))
+    root = workspace.motion_folder
+    root.mkdir(parents=True)
+    (root / "motions.toml").write_text('[[skills]]\nname = "all"\nclips = ["synth/locomotion/*.npz"]\n')
+    add_synthesised(walking)
+    found = scan(root)
+    assert not found.errors
+    assert {key: len(skill.clips) for key, skill in found.skills.items()} == {"all": 2}
+
+
 def test_a_skeleton_of_its_own_comes_along(workspace, source):
     (source / "skeletons").mkdir()
     sided = ("hips", "knees", "ankles", "toes", "shoulders", "elbows", "wrists")
