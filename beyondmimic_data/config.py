@@ -119,6 +119,13 @@ class TaskConfig:
     reset_rotation: tuple[float, float, float] = (0.1, 0.1, 0.2)
     reset_joint: float = 0.1
 
+    def without_noise(self) -> "TaskConfig":
+        """Return the same task with exact resets and observations."""
+        exact = (0.0, 0.0, 0.0)
+        return dataclasses.replace(
+            self, reset_position=exact, reset_rotation=exact, reset_joint=0.0, observation_noise=False
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:

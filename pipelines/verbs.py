@@ -15,6 +15,7 @@ from beyondmimic_data.config import GateConfig, TaskConfig, get_preset
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
 from beyondmimic_data.motions.folder import ClipSource
 from beyondmimic_data.overrides import differences
+from beyondmimic_data.text_table import aligned
 from pipelines import benches
 from pipelines import options as o
 from storage.artifacts import Artifact
@@ -276,17 +277,14 @@ GAIT_COLUMNS = {
 
 
 def _gait_text(rows: list[dict[str, Any]]) -> str:
-    width = max(len(row["clip"]) for row in rows)
-    headers = [header for header, _, _ in GAIT_COLUMNS.values()]
-    lines = ["  ".join([f"{'clip':<{width}}", *headers])]
+    cells = [["clip", *(header for header, _, _ in GAIT_COLUMNS.values())]]
     for row in rows:
-        figures = [
-            f"{form.format(row[name] * factor):>{len(header)}}"
-            for name, (header, factor, form) in GAIT_COLUMNS.items()
-            if not row["problem"]
-        ]
-        lines.append("  ".join([f"{row['clip']:<{width}}", *(figures or [row["problem"]])]))
-    return "\n".join(lines)
+        if row["problem"]:
+            cells.append([row["clip"], row["problem"]])
+            continue
+        figures = (form.format(row[name] * factor) for name, (_, factor, form) in GAIT_COLUMNS.items())
+        cells.append([row["clip"], *figures])
+    return "\n".join(aligned(cells))
 
 
 def _training_text(line: dict[str, Any]) -> str:
@@ -335,7 +333,5 @@ def _run_text(document: dict[str, Any]) -> str:
                 "yes" if skill["included"] else f"no: {skill['reason']}",
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    table = [f"{r[0]:<{widths[0]}}  {r[1]:>{widths[1]}}  {r[2]:>{widths[2]}}  {r[3]}" for r in rows]
     places = [f"{name:<7} {document[name]}" for name in ("report", "video", "bundle")]
-    return "\n".join([*table, "", *places, f"done in {document['minutes']:.1f} minutes"])
+    return "\n".join([*aligned(rows, left=(0, 3)), "", *places, f"done in {document['minutes']:.1f} minutes"])

@@ -14,7 +14,7 @@ import numpy as np
 from beyondmimic_data.config import quick
 from beyondmimic_data.errors import MotionError
 from beyondmimic_data.motions import kinematics
-from beyondmimic_data.motions.bvh_motion import read_bvh
+from beyondmimic_data.motions.bvh_motion import BvhMotion, read_bvh
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.motions.folder import clip_name, motion_files
 from beyondmimic_data.motions.importer import import_motion
@@ -22,6 +22,7 @@ from beyondmimic_data.motions.keypoints import SIDES
 from beyondmimic_data.motions.motion_config import facts_of
 from beyondmimic_data.motions.quality import measure
 from beyondmimic_data.motions.retarget import Retargeted, retarget
+from beyondmimic_data.text_table import aligned
 
 PASSES = 3
 SECONDS = 40.0
@@ -101,15 +102,19 @@ def bench_retarget(path: Path) -> list[ClipFigures]:
     hz = quick().control.control_hz
     times: dict[str, list[tuple[float, float]]] = {name: [] for name, _ in files}
     figures: dict[str, ClipFigures] = {}
+    people: dict[str, BvhMotion] = {}
     started = time.monotonic()
     for number in range(PASSES):
         if number and time.monotonic() - started > SECONDS * number / (number + 1):
             break
         for name, file in files:
             if number == 0:
-                figures[name] = _measure(name, file, hz)
-            if not figures[name].problem:
-                person = read_bvh(file, hz, facts_of(file).skeleton)
+                try:
+                    figures[name], people[name] = _measure(name, file, hz)
+                except MotionError as error:
+                    figures[name] = ClipFigures(name, problem=str(error))
+            if name in people:
+                person = people[name]
                 spent = _timed(functools.partial(retarget, person.points, person.rest, hz))[1]
                 times[name].append((spent.cpu, spent.wall))
     return [_with_times(figures[name], times[name]) for name, _ in files]
@@ -126,11 +131,10 @@ def table(clips: Sequence[ClipFigures]) -> str:
         verdict = "yes" if clip.ok else "no"
         rows.append([clip.clip, str(clip.frames), *values, f"{clip.bare_ratio:.1f}", verdict])
     rows.append(["at most", "", *(f"{most:g}" for _, most in LIMITS.values()), "", ""])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-    cells = [[cell.rjust(width) for cell, width in zip(row, widths)] + row[-1:] for row in rows]
-    lines = ["  ".join(row).rstrip() for row in cells]
     good = sum(clip.ok for clip in clips)
-    return "\n".join([*lines, f"{good} of {len(clips)} clips within every limit"])
+    return "\n".join(
+        [*aligned(rows, left=(len(rows[0]) - 1,)), f"{good} of {len(clips)} clips within every limit"]
+    )
 
 
 def document(clips: Sequence[ClipFigures]) -> dict[str, Any]:
@@ -185,18 +189,18 @@ def _bvh_files(path: Path) -> list[tuple[str, Path]]:
     return files
 
 
-def _measure(name: str, file: Path, hz: float) -> ClipFigures:
-    """Import one file and measure the clip; this is also its warm-up."""
-    preset = quick()
-    try:
-        facts = facts_of(file)
-        clip = import_motion(file, name=name, facts=facts, preset=preset)
-        person, read = _timed(lambda: read_bvh(file, hz, facts.skeleton))
-    except MotionError as error:
-        return ClipFigures(name, problem=str(error))
+def _measure(name: str, file: Path, hz: float) -> tuple[ClipFigures, BvhMotion]:
+    """Import one file and measure the clip; this is also its warm-up.
+
+    Raises:
+        MotionError: the file cannot be retargeted.
+    """
+    facts = facts_of(file)
+    clip = import_motion(file, name=name, facts=facts, preset=quick())
+    person, read = _timed(lambda: read_bvh(file, hz, facts.skeleton))
     result = retarget(person.points, person.rest, hz)
     metrics = measure(clip)
-    return ClipFigures(
+    measured = ClipFigures(
         clip=name,
         frames=clip.num_frames,
         read_ms_per_frame=1e3 * read.cpu / clip.num_frames,
@@ -208,6 +212,7 @@ def _measure(name: str, file: Path, hz: float) -> ClipFigures:
         joint_speed_rad_s=metrics["joint_speed_rad_s"],
         end_spike=end_spike(clip),
     )
+    return measured, person
 
 
 def _bare_ms(result: Retargeted) -> float:

@@ -45,6 +45,7 @@ class TrackingPlayer:
         )
         self._width = self.session.get_inputs()[0].shape[1]
         self._last_action = np.zeros(len(self.joint_names))
+        self._frame, self._reference = -1, dict[str, Array]()
 
     def reset(self) -> None:
         """Forget the last action."""
@@ -52,7 +53,9 @@ class TrackingPlayer:
 
     def reference(self, frame: int) -> dict[str, Array]:
         """Return the reference at a frame, the last one for later frames."""
-        return self._run(np.zeros(self._width), frame)
+        if frame != self._frame:
+            self._frame, self._reference = frame, self._run(np.zeros(self._width), frame)
+        return self._reference
 
     def anchor(self, frame: int) -> tuple[Array, Array]:
         """Return the anchor's position (3,) m and quaternion (4,) in the reference at a frame."""

@@ -17,6 +17,10 @@ from beyondmimic_data.motions import kinematics
 ARRAYS = ("joint_pos", "joint_vel", "body_pos_w", "body_quat_w", "body_lin_vel_w", "body_ang_vel_w")
 
 
+NOTE_SEPARATOR = "; "
+"""Between the notes of ``Clip.source``."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Clip:
     """One reference motion; T frames, J joints, B bodies, all float32, world frame, z up, SI units."""

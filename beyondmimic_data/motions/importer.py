@@ -11,7 +11,7 @@ from beyondmimic_data.config import Preset
 from beyondmimic_data.errors import MotionError
 from beyondmimic_data.hashing import hash_file
 from beyondmimic_data.motions.bvh_motion import read_bvh
-from beyondmimic_data.motions.clip import Clip, clip_from_qpos
+from beyondmimic_data.motions.clip import NOTE_SEPARATOR, Clip, clip_from_qpos
 from beyondmimic_data.motions.csv_motion import read_csv
 from beyondmimic_data.motions.formats import EXPECTED, IMPORTER_VERSION, REFUSED, SUFFIXES
 from beyondmimic_data.motions.motion_config import MotionFacts
@@ -55,7 +55,7 @@ def import_motion(path: Path, *, name: str, facts: MotionFacts, preset: Preset) 
         ) from error
     except MemoryError as error:
         raise MotionError(path, "size", "more than fits in memory", "a shorter motion") from error
-    clip.source.update(motion.source, repairs="; ".join((*motion.notes, *notes)))
+    clip.source.update(motion.source, repairs=NOTE_SEPARATOR.join((*motion.notes, *notes)))
     return clip
 
 

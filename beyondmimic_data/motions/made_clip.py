@@ -4,15 +4,12 @@ from pathlib import Path
 
 from beyondmimic_data.config import Preset
 from beyondmimic_data.errors import MotionError
-from beyondmimic_data.motions.clip import Clip, clip_from_qpos
+from beyondmimic_data.motions.clip import NOTE_SEPARATOR, Clip, clip_from_qpos
 from beyondmimic_data.motions.edits import Gap, Part, join, mirrored
 from beyondmimic_data.motions.folder import ClipSource, Piece
 from beyondmimic_data.motions.formats import IMPORTER_VERSION
 from beyondmimic_data.motions.importer import import_motion
 from beyondmimic_data.motions.motion_config import Edit
-
-SEPARATOR = "; "
-"""Between the notes of ``Clip.source``."""
 
 
 def make_clip(source: ClipSource, preset: Preset) -> Clip:
@@ -42,11 +39,11 @@ def make_clip(source: ClipSource, preset: Preset) -> Clip:
             f"joined over {source.blend:g} s, {widest.joint} at most {widest.joint_rad:.2f} rad apart"
         )
     facts = {
-        "file": SEPARATOR.join(clip.source["file"] for clip in imported.values()),
-        "sha256": SEPARATOR.join(clip.source["sha256"] for clip in imported.values()),
+        "file": NOTE_SEPARATOR.join(clip.source["file"] for clip in imported.values()),
+        "sha256": NOTE_SEPARATOR.join(clip.source["sha256"] for clip in imported.values()),
         "importer": IMPORTER_VERSION,
-        "repairs": SEPARATOR.join(r for clip in imported.values() if (r := clip.source["repairs"])),
-        "edits": SEPARATOR.join(notes),
+        "repairs": NOTE_SEPARATOR.join(r for clip in imported.values() if (r := clip.source["repairs"])),
+        "edits": NOTE_SEPARATOR.join(notes),
     }
     return clip_from_qpos(source.name, qpos, fps, fps, facts)
 

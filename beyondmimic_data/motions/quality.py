@@ -8,7 +8,7 @@ import numpy as np
 
 from beyondmimic_data.config import QualityConfig
 from beyondmimic_data.motions import kinematics
-from beyondmimic_data.motions.clip import Clip
+from beyondmimic_data.motions.clip import NOTE_SEPARATOR, Clip
 from beyondmimic_data.motions.plausible import FEET, sole_points_of
 from beyondmimic_data.robots import g1
 
@@ -53,7 +53,8 @@ def check_clip(clip: Clip, config: QualityConfig) -> QualityReport:
         if (metrics[name] < limit if low else metrics[name] > limit)
     ]
     edits, repairs = (
-        tuple(note for note in clip.source.get(key, "").split("; ") if note) for key in ("edits", "repairs")
+        tuple(note for note in clip.source.get(key, "").split(NOTE_SEPARATOR) if note)
+        for key in ("edits", "repairs")
     )
     return QualityReport(clip.name, not problems, "; ".join(problems), edits, repairs, metrics)
 

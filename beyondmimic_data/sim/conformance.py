@@ -176,10 +176,7 @@ def _parameters(backend: Backend) -> Trace:
 
 def _episode(backend: Backend, clip: Clip, policy: TrackingPolicy) -> Trace:
     """Track the clip from its first frame with a policy; the second environment acts 20 ms late."""
-    quiet = TaskConfig(
-        observation_noise=False, reset_position=(0, 0, 0), reset_rotation=(0, 0, 0), reset_joint=0.0
-    )
-    world = TrackingWorld(backend, [clip], CONTROL, quiet, QUIET, seed=0)
+    world = TrackingWorld(backend, [clip], CONTROL, TaskConfig().without_noise(), QUIET, seed=0)
     draw = dataclasses.replace(rand.nominal(NUM_ENVS), latency_steps=np.array([0, 4]))
     world.randomise(EVERYONE, draw)
     world.reset(EVERYONE, np.zeros(NUM_ENVS, int))

@@ -145,8 +145,10 @@ def latency_bins(
     bins = []
     while low < high - 1e-9:
         top = min(low + gate.latency_bin_ms, high)
-        ranges = dataclasses.replace(preset.randomisation, latency_ms=(low, top), push=gate.push)
-        trial = play(policy, clips, preset, seeds, ranges, seconds, num_threads=num_threads)
+        shorter = dataclasses.replace(gate, latency_ms=(low, top), seconds=seconds)
+        trial = gate_trial(
+            policy, clips, dataclasses.replace(preset, gate=shorter), seeds=seeds, num_threads=num_threads
+        )
         bins.append(
             {
                 "low_ms": low,
@@ -164,13 +166,15 @@ def gate_trial(
     clips: Sequence[Clip],
     preset: Preset,
     *,
+    seeds: Sequence[int] | None = None,
     feet: g1.Feet = "spheres",
     num_threads: int = 0,
 ) -> Trial:
-    """Play the starts of the preset's gate."""
+    """Play starts under the conditions of the preset's gate: its own, or those of other seeds."""
     gate = preset.gate
     ranges = dataclasses.replace(preset.randomisation, latency_ms=gate.latency_ms, push=gate.push)
-    seeds = [gate.seed_offset + i for i in range(gate.seeds)]
+    if seeds is None:
+        seeds = range(gate.seed_offset, gate.seed_offset + gate.seeds)
     return play(policy, clips, preset, seeds, ranges, gate.seconds, feet=feet, num_threads=num_threads)
 
 
@@ -229,9 +233,6 @@ def check(
     policy: TrackingPolicy, clips: Sequence[Clip], preset: Preset, num_threads: int = 0
 ) -> dict[str, Any]:
     """Try a policy during training, on seeds that no gate uses."""
-    gate, seeds = preset.gate, range(500_000, 500_000 + preset.training.check_seeds)
-    ranges = dataclasses.replace(preset.randomisation, latency_ms=gate.latency_ms, push=gate.push)
+    seeds = range(500_000, 500_000 + preset.training.check_seeds)
     with torch.inference_mode():
-        return summarise(
-            play(policy, clips, preset, list(seeds), ranges, gate.seconds, num_threads=num_threads), clips
-        )
+        return summarise(gate_trial(policy, clips, preset, seeds=seeds, num_threads=num_threads), clips)

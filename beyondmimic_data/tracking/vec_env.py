@@ -1,6 +1,5 @@
 """The tracking world as rsl-rl's vectorised environment: automatic resets, time-outs, adaptive starts."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,15 +82,3 @@ class TrackingVecEnv(VecEnv):
         log["body_pos_err_m"] = step.errors["body_pos_err_m"].nanmean()
         extras = {"time_outs": truncated, "log": log, "fell": fell, "episode_lengths": lengths}
         return self.get_observations(), step.reward, done.long(), extras
-
-
-def without_start_noise(preset: Preset) -> Preset:
-    """Return a preset whose resets are exact and whose observations carry no noise; for tests and traces."""
-    quiet = dataclasses.replace(
-        preset.task,
-        reset_position=(0, 0, 0),
-        reset_rotation=(0, 0, 0),
-        reset_joint=0.0,
-        observation_noise=False,
-    )
-    return dataclasses.replace(preset, task=quiet)

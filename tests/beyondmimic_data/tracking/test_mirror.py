@@ -12,10 +12,10 @@ from beyondmimic_data.robots import g1
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.tracking.mirror import TaskMirror
 from beyondmimic_data.tracking.train import Trainer
-from beyondmimic_data.tracking.vec_env import without_start_noise
 from beyondmimic_data.tracking.world import TrackingWorld
 
-QUIET = without_start_noise(get_preset("test"))
+TEST = get_preset("test")
+QUIET = dataclasses.replace(TEST, task=TEST.task.without_noise())
 STILL = dataclasses.replace(QUIET.randomisation, push=False, latency_ms=(0, 0), joint_offset=0.0)
 
 
