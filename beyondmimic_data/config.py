@@ -115,6 +115,9 @@ class TaskConfig:
     """Add METHOD 1.2's uniform noise to the actor's observations."""
     state_estimation: bool = True
     """False drops anchor position and base linear velocity from the actor: 154-D instead of 160-D."""
+    anchor_offset_limit: float = 0.5
+    """m, along each axis; the actor reads an anchor further off as that far. Episodes of seconds show no
+    offset of metres, which minutes bring."""
     reset_position: tuple[float, float, float] = (0.05, 0.05, 0.01)
     reset_rotation: tuple[float, float, float] = (0.1, 0.1, 0.2)
     reset_joint: float = 0.1

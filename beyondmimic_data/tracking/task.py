@@ -153,6 +153,9 @@ ACTOR_NOISE = {
 }
 """Half widths of the uniform noise on the actor's terms (whole_body_tracking's released task, METHOD 1.2)."""
 
+ANCHOR_OFFSET = "motion_anchor_pos_b"
+"""The term that reads no further than ``TaskConfig.anchor_offset_limit``."""
+
 STATE_ESTIMATION_TERMS = ("motion_anchor_pos_b", "base_lin_vel")
 """Terms that a robot without state estimation does not have."""
 

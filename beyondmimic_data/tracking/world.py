@@ -145,6 +145,8 @@ class TrackingWorld:
             width = task.ACTOR_NOISE.get(name, 0.0) if self.config.observation_noise else 0.0
             if width:
                 value = value + width * (2 * torch.rand(value.shape, generator=self.generator) - 1)
+            if name == task.ANCHOR_OFFSET:
+                value = value.clamp(-self.config.anchor_offset_limit, self.config.anchor_offset_limit)
             actor.append(value)
         return torch.cat(actor, dim=-1), torch.cat(list(critic.values()), dim=-1)
 
