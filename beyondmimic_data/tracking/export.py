@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import nn
 
-from beyondmimic_data.config import Preset
+from beyondmimic_data.config import Preset, TaskConfig
 from beyondmimic_data.files import write_bytes
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.robots import g1, g1_facts
@@ -24,16 +24,6 @@ REFERENCE_OUTPUTS = (
     "body_lin_vel_w",
     "body_ang_vel_w",
 )
-OBSERVATIONS = (
-    "command",
-    "motion_anchor_pos_b",
-    "motion_anchor_ori_b",
-    "base_lin_vel",
-    "base_ang_vel",
-    "joint_pos",
-    "joint_vel",
-    "actions",
-)
 
 
 class _PolicyWithReference(nn.Module):
@@ -41,9 +31,9 @@ class _PolicyWithReference(nn.Module):
 
     joint_pos: torch.Tensor
 
-    def __init__(self, policy: TrackingPolicy, clip: Clip) -> None:
+    def __init__(self, policy: TrackingPolicy, clip: Clip, config: TaskConfig) -> None:
         super().__init__()
-        self.policy = policy
+        self.policy, self.config = policy, config
         tracked = [clip.body_names.index(name) for name in g1_facts.TRACKED_BODIES]
         joints = [clip.joint_names.index(name) for name in g1.JOINT_NAMES]
         for name in REFERENCE_OUTPUTS:
@@ -52,7 +42,8 @@ class _PolicyWithReference(nn.Module):
 
     def forward(self, obs: torch.Tensor, time_step: torch.Tensor) -> tuple[torch.Tensor, ...]:
         frame = time_step.long().clamp(0, self.joint_pos.shape[0] - 1).reshape(-1)
-        return self.policy(obs), *(getattr(self, name)[frame] for name in REFERENCE_OUTPUTS)
+        limited = task.limit_anchor_offset(obs, self.joint_pos.shape[1], self.config)
+        return self.policy(limited), *(getattr(self, name)[frame] for name in REFERENCE_OUTPUTS)
 
 
 def metadata(preset: Preset) -> dict[str, str]:
@@ -64,7 +55,7 @@ def metadata(preset: Preset) -> dict[str, str]:
 
     observations = [
         name
-        for name in OBSERVATIONS
+        for name in task.ACTOR_TERMS
         if preset.task.state_estimation or name not in task.STATE_ESTIMATION_TERMS
     ]
     return {
@@ -93,7 +84,7 @@ def export_onnx(policy: TrackingPolicy, clip: Clip, preset: Preset, path: Path) 
         preset: control rate and observation layout.
         path: file to write, atomically.
     """
-    module = _PolicyWithReference(policy, clip).eval()
+    module = _PolicyWithReference(policy, clip, preset.task).eval()
     example = (torch.zeros(1, policy.observation_dim), torch.zeros(1, 1))
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "policy.onnx"

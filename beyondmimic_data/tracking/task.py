@@ -153,11 +153,20 @@ ACTOR_NOISE = {
 }
 """Half widths of the uniform noise on the actor's terms (whole_body_tracking's released task, METHOD 1.2)."""
 
-ANCHOR_OFFSET = "motion_anchor_pos_b"
-"""The term that reads no further than ``TaskConfig.anchor_offset_limit``."""
-
 STATE_ESTIMATION_TERMS = ("motion_anchor_pos_b", "base_lin_vel")
 """Terms that a robot without state estimation does not have."""
+
+
+def limit_anchor_offset(observation: torch.Tensor, joints: int, config: TaskConfig) -> torch.Tensor:
+    """Cut the anchor's offset in the actor's observation (N, 160) at ``anchor_offset_limit``, once noise is in.
+
+    What the policy was trained on, and part of its ONNX file. Without state estimation there is no offset.
+    """
+    if not config.state_estimation:
+        return observation
+    before, offset, after = observation.split([2 * joints, 3, observation.shape[-1] - 2 * joints - 3], dim=-1)
+    limit = config.anchor_offset_limit
+    return torch.cat([before, offset.clamp(-limit, limit), after], dim=-1)
 
 
 def critic_terms(

@@ -145,10 +145,9 @@ class TrackingWorld:
             width = task.ACTOR_NOISE.get(name, 0.0) if self.config.observation_noise else 0.0
             if width:
                 value = value + width * (2 * torch.rand(value.shape, generator=self.generator) - 1)
-            if name == task.ANCHOR_OFFSET:
-                value = value.clamp(-self.config.anchor_offset_limit, self.config.anchor_offset_limit)
             actor.append(value)
-        return torch.cat(actor, dim=-1), torch.cat(list(critic.values()), dim=-1)
+        noisy = task.limit_anchor_offset(torch.cat(actor, dim=-1), self.last_action.shape[1], self.config)
+        return noisy, torch.cat(list(critic.values()), dim=-1)
 
     def step(self, action: torch.Tensor, clean_action: torch.Tensor | None = None) -> Step:
         """Advance one control step.

@@ -64,6 +64,20 @@ def test_observation_on_the_reference_is_the_command_and_nothing_else():
     np.testing.assert_allclose(actor[0].numpy(), expected, atol=1e-5)
 
 
+def test_an_anchor_metres_off_reads_as_far_off_as_the_limit():
+    world = world_on(standing_clip(), n=1)
+    moved = standing_clip().qpos[:1]
+    moved[:, :3] += [-3.0, 0.2, 0.0]
+    zero = np.zeros((1, 3))
+    world.backend.write(
+        np.arange(1), moved[:, :3], moved[:, 3:7], zero, zero, moved[:, 7:], np.zeros((1, 29))
+    )
+    world.refresh()
+    actor, critic = world.observe()
+    torch.testing.assert_close(actor[0, 58:61], torch.tensor([0.5, -0.2, 0.0]), atol=1e-4, rtol=0)
+    assert float(critic[0, 58]) == pytest.approx(3.0, abs=1e-4)
+
+
 def test_place_and_heading_of_the_robot_are_free_but_height_is_not():
     """BeyondMimic v3 §III-A: body terms follow the robot's own place and heading."""
     world = world_on(standing_clip(), n=2)

@@ -237,8 +237,15 @@ def test_the_onnx_file_says_what_the_policy_says_and_carries_the_contract(clip, 
     assert [p.name for p in tmp_path.iterdir()] == ["policy.onnx"]
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     obs = torch.randn(5, policy.observation_dim)
+    obs[:, 58:61] = torch.tensor([0.1, -0.2, 0.05])
     actions = session.run(["actions"], {"obs": obs.numpy(), "time_step": np.zeros((1, 1), np.float32)})[0]
     np.testing.assert_allclose(actions, policy.act(obs).numpy(), atol=1e-5)
+    far = obs.clone()
+    far[:, 58] = 3.0
+    limit = far.clone()
+    limit[:, 58] = preset.task.anchor_offset_limit
+    drifted = session.run(["actions"], {"obs": far.numpy(), "time_step": np.zeros((1, 1), np.float32)})[0]
+    np.testing.assert_allclose(drifted, policy.act(limit).numpy(), atol=1e-5)
     frame = session.run(["joint_pos"], {"obs": obs[:1].numpy(), "time_step": np.full((1, 1), 7, np.float32)})[
         0
     ]
