@@ -213,6 +213,9 @@ class TrainingConfig:
     check_seeds: int = 64
     push: bool = True
     """Push the robot during training."""
+    drift_limit_m: float | None = None
+    """Horizontal distance of the anchor from its reference that ends a training episode as a fall does.
+    Without a limit, stepping on the spot beside a walking reference costs little."""
     shipped_start: bool = True
     """Let a skill without a policy of its own start from one that ships with the project."""
     start: str | None = None

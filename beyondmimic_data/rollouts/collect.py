@@ -197,7 +197,7 @@ class UnitRun:
         )
         self.ticks.append(row.numpy())
         step = world.step(command, clean)
-        self.errors.append(step.errors["body_pos_err_m"].numpy())
+        self.errors.append(task.body_pos_error(self.world.tracked).numpy())
         ended = []
         fell, clip_end, causes = (
             step.fell.numpy(),

@@ -195,7 +195,7 @@ def _episode(backend: Backend, clip: Clip, policy: TrackingPolicy) -> Trace:
             "body_pos_w": world.state.body_pos_w,
             "foot_force": world.state.contact_force[:, feet].sum(-1),
             **step.reward_terms,
-            **step.errors,
+            **world.errors(),
         }
         for name, value in values.items():
             trace.setdefault(f"episode/{name}", []).append(value.numpy().copy())

@@ -89,12 +89,12 @@ def play(
             torch.from_numpy(world.pushes),
             torch.from_numpy(running & ~step.fell.numpy()),
         )
-        world.advance_reference()
         steps += running
         fell = step.fell.numpy() & running
-        for name, value in step.errors.items():
+        for name, value in world.errors().items():
             held = running & ~fell
             sums[name] = sums.get(name, np.zeros(n)) + np.where(held, value.numpy(), 0.0)
+        world.advance_reference()
         cause[fell] = step.causes.float().argmax(-1).numpy()[fell]
         done = running & ~fell & (step.clip_end.numpy() | (t + 1 == limit))
         completed |= done

@@ -4,6 +4,7 @@ Nothing here knows a simulator. N environments, K tracked bodies, J joints; floa
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -74,29 +75,42 @@ class Tracked:
     """(N, K, 3) m/s, world."""
     ang_vel: torch.Tensor
     """(N, K, 3) rad/s, world."""
-    desired_pos: torch.Tensor
-    """(N, K, 3) m: the reference moved to the robot's place and heading."""
-    desired_quat: torch.Tensor
-    """(N, K, 4)."""
+    reference: ReferenceFrame
+    anchor: int
+    """Index of the anchor among the tracked bodies."""
+
+    @functools.cached_property
+    def _turn(self) -> torch.Tensor:
+        """(N, 1, 4) from the reference's heading to the robot's."""
+        there = rotations.conjugate(self.reference.body_quat_w[:, self.anchor])
+        return rotations.yaw_only(rotations.multiply(self.quat[:, self.anchor], there))[:, None]
+
+    @functools.cached_property
+    def desired_pos(self) -> torch.Tensor:
+        """(N, K, 3) m: the reference moved to the robot's place and heading."""
+        ref = self.reference.body_pos_w[:, self.anchor]
+        base = torch.cat([self.pos[:, self.anchor, :2], ref[:, 2:]], dim=-1)[:, None]
+        return base + rotations.rotate(self._turn, self.reference.body_pos_w - ref[:, None])
+
+    @functools.cached_property
+    def desired_quat(self) -> torch.Tensor:
+        """(N, K, 4): the reference turned to the robot's heading."""
+        return rotations.multiply(self._turn, self.reference.body_quat_w)
 
 
 def anchor_reference(state: RobotState, reference: ReferenceFrame, bodies: TaskBodies) -> Tracked:
     """Move the reference to the robot's horizontal place and heading (BeyondMimic v3 §III-A).
 
-    Horizontal drift and heading drift are free; height, roll and pitch are not.
+    Horizontal drift and heading drift are free; height, roll and pitch are not. What is desired is worked out
+    when it is asked for: observations need none of it.
     """
-    pos, quat = state.body_pos_w[:, bodies.tracked], state.body_quat_w[:, bodies.tracked]
-    anchor_pos, anchor_quat = pos[:, bodies.anchor], quat[:, bodies.anchor]
-    ref_pos, ref_quat = reference.body_pos_w[:, bodies.anchor], reference.body_quat_w[:, bodies.anchor]
-    turn = rotations.yaw_only(rotations.multiply(anchor_quat, rotations.conjugate(ref_quat)))[:, None]
-    base = torch.cat([anchor_pos[:, :2], ref_pos[:, 2:]], dim=-1)[:, None]
     return Tracked(
-        pos=pos,
-        quat=quat,
+        pos=state.body_pos_w[:, bodies.tracked],
+        quat=state.body_quat_w[:, bodies.tracked],
         lin_vel=state.body_lin_vel_w[:, bodies.tracked],
         ang_vel=state.body_ang_vel_w[:, bodies.tracked],
-        desired_pos=base + rotations.rotate(turn, reference.body_pos_w - ref_pos[:, None]),
-        desired_quat=rotations.multiply(turn, reference.body_quat_w),
+        reference=reference,
+        anchor=bodies.anchor,
     )
 
 
@@ -158,7 +172,7 @@ STATE_ESTIMATION_TERMS = ("motion_anchor_pos_b", "base_lin_vel")
 
 
 def limit_anchor_offset(observation: torch.Tensor, joints: int, config: TaskConfig) -> torch.Tensor:
-    """Cut the anchor's offset in the actor's observation (N, 160) at ``anchor_offset_limit``, once noise is in.
+    """Cut the anchor's offset in the actor's noisy observation (N, 160) at ``anchor_offset_limit``.
 
     What the policy was trained on, and part of its ONNX file. Without state estimation there is no offset.
     """
@@ -245,12 +259,17 @@ def terminations(
     return torch.stack([height, tilt, end_effector, ~finite], dim=-1)
 
 
+def body_pos_error(tracked: Tracked) -> torch.Tensor:
+    """Return the mean distance (N,) of the tracked bodies from where the anchored reference wants them, m."""
+    return (tracked.desired_pos - tracked.pos).norm(dim=-1).mean(-1)
+
+
 def tracking_errors(
     tracked: Tracked, reference: ReferenceFrame, state: RobotState, bodies: TaskBodies
 ) -> dict[str, torch.Tensor]:
     """Return tracking errors (N,): local body position and orientation, velocities, joints (METHOD 1.11)."""
     return {
-        "body_pos_err_m": (tracked.desired_pos - tracked.pos).norm(dim=-1).mean(-1),
+        "body_pos_err_m": body_pos_error(tracked),
         "body_ori_err_rad": rotations.angle_between(tracked.desired_quat, tracked.quat).mean(-1),
         "body_lin_vel_err": (reference.body_lin_vel_w - tracked.lin_vel).norm(dim=-1).mean(-1),
         "body_ang_vel_err": (reference.body_ang_vel_w - tracked.ang_vel).norm(dim=-1).mean(-1),

@@ -28,8 +28,6 @@ class Step:
     """(N, 4) causes of a fall, in the order of ``task.TERMINATIONS``."""
     clip_end: torch.Tensor
     """(N,) the reference has no further frame."""
-    errors: dict[str, torch.Tensor]
-    """Tracking errors (N,) after the step."""
 
     @property
     def fell(self) -> torch.Tensor:
@@ -150,29 +148,44 @@ class TrackingWorld:
         return noisy, torch.cat(list(critic.values()), dim=-1)
 
     def step(self, action: torch.Tensor, clean_action: torch.Tensor | None = None) -> Step:
-        """Advance one control step.
+        """Advance one control step; the observation shows its new command after ``advance_reference``.
 
         Args:
             action: (N, J) executed action.
             clean_action: what the policy itself asked for, remembered as its last one; by default ``action``.
         """
-        clean = action if clean_action is None else clean_action
+        self.backend.step(self.begin(action))
+        return self.finish(action if clean_action is None else clean_action)
+
+    def begin(self, action: torch.Tensor) -> np.ndarray:
+        """Push what is due, and return the joint targets (N, J), rad, that the back end steps to."""
         self._push()
         targets = self.bodies.default_joint_pos + self._joint_offset + self.bodies.action_scale * action
-        self.backend.step(targets.numpy().astype(np.float64))
+        return targets.numpy().astype(np.float64)
+
+    def finish(self, action: torch.Tensor) -> Step:
+        """Judge what the back end's step led to, against the command that asked for it.
+
+        Args:
+            action: (N, J) what the policy asked for.
+        """
         self._elapsed += self.dt
-        self.refresh()
+        self.state = self.backend.read()
+        self.tracked = task.anchor_reference(self.state, self.reference, self.bodies)
         terms = task.rewards(
-            self.state, self.tracked, self.reference, clean, self.last_action, self.bodies, self.config
+            self.state, self.tracked, self.reference, action, self.last_action, self.bodies, self.config
         )
         causes = task.terminations(self.state, self.tracked, self.reference, self.bodies, self.config)
-        errors = task.tracking_errors(self.tracked, self.reference, self.state, self.bodies)
         clip_end = self.frame >= self.library.last_of_frame[self.frame]
-        self.last_action = clean.clone()
+        self.last_action = action.clone()
         self.frame = torch.where(clip_end, self.frame, self.frame + 1)
         reward = torch.stack(list(terms.values())).sum(0) * self.dt
         reward = torch.where(causes[:, -1], torch.zeros_like(reward), reward)
-        return Step(reward, terms, causes, clip_end, errors)
+        return Step(reward, terms, causes, clip_end)
+
+    def errors(self) -> dict[str, torch.Tensor]:
+        """Return the tracking errors (N,) of the last step; ask before the reference advances."""
+        return task.tracking_errors(self.tracked, self.reference, self.state, self.bodies)
 
     def advance_reference(self) -> None:
         """Point the observation at the new command after ``step`` where no environment was reset."""
