@@ -48,11 +48,10 @@ class TaskMirror:
     ) -> tuple[TensorDict | None, torch.Tensor | None]:
         """Return observations and actions followed by their mirror images, as rsl-rl's ``Symmetry`` asks."""
         del env
-        both_actions = None if actions is None else torch.cat([actions, self.reflect_actions(actions)])
+        both_actions = None if actions is None else _with_image(actions, self.action)
         if obs is None:
             return None, both_actions
-        image = self.reflect_observations(obs)
-        both = {name: torch.cat([obs[name], image[name]]) for name in self.groups}
+        both = {name: _with_image(obs[name], reflection) for name, reflection in self.groups.items()}
         return TensorDict(both, batch_size=[2 * obs.batch_size[0]]), both_actions
 
 
@@ -94,3 +93,14 @@ def _concatenate(terms: Sequence[Reflection]) -> tuple[torch.Tensor, torch.Tenso
 def _reflect(values: torch.Tensor, reflection: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
     order, signs = reflection
     return values[..., order] * signs
+
+
+def _with_image(values: torch.Tensor, reflection: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Return (2B, D): values (B, D), then their reflection, written once."""
+    order, signs = reflection
+    rows, width = values.shape
+    both = values.new_empty(2 * rows, width)
+    both[:rows] = values
+    torch.index_select(values, 1, order, out=both[rows:])
+    both[rows:] *= signs
+    return both

@@ -49,28 +49,22 @@ class MotionLibrary:
         self.clip_of_frame = torch.repeat_interleave(torch.arange(len(clips)), self.lengths)
         self.last_of_frame = (self.starts + self.lengths - 1)[self.clip_of_frame]
 
-        def table(name: str, axis_names: str, wanted: Sequence[str]) -> torch.Tensor:
-            parts = []
-            for clip in clips:
-                names = getattr(clip, axis_names)
-                parts.append(getattr(clip, name)[:, [names.index(w) for w in wanted]])
-            return torch.from_numpy(np.concatenate(parts)).float()
-
-        self._tables = ReferenceFrame(
-            joint_pos=table("joint_pos", "joint_names", joint_names),
-            joint_vel=table("joint_vel", "joint_names", joint_names),
-            body_pos_w=table("body_pos_w", "body_names", body_names),
-            body_quat_w=table("body_quat_w", "body_names", body_names),
-            body_lin_vel_w=table("body_lin_vel_w", "body_names", body_names),
-            body_ang_vel_w=table("body_ang_vel_w", "body_names", body_names),
-        )
+        joints = [[clip.joint_names.index(name) for name in joint_names] for clip in clips]
+        bodies = [[clip.body_names.index(name) for name in body_names] for clip in clips]
+        columns = []
+        for field in dataclasses.fields(ReferenceFrame):
+            order = joints if field.name.startswith("joint") else bodies
+            values = np.concatenate([getattr(clip, field.name)[:, o] for clip, o in zip(clips, order)])
+            columns.append(torch.from_numpy(values).float())
+        self._shapes = [values.shape[1:] for values in columns]
+        self._widths = [shape.numel() for shape in self._shapes]
+        # One row a frame: a single lookup finds everything.
+        self._table = torch.cat([values.flatten(1) for values in columns], dim=1)
 
     def at(self, frames: torch.Tensor) -> ReferenceFrame:
         """Return the reference at frame indices (N,)."""
-        tables = self._tables
-        return ReferenceFrame(
-            **{f.name: getattr(tables, f.name).index_select(0, frames) for f in dataclasses.fields(tables)}
-        )
+        parts = self._table.index_select(0, frames).split(self._widths, dim=1)
+        return ReferenceFrame(*(part.unflatten(1, shape) for part, shape in zip(parts, self._shapes)))
 
     def phase(self, frames: torch.Tensor) -> torch.Tensor:
         """Return (N,) progress through each frame's clip, 0 at its first frame and 1 at its last."""

@@ -105,10 +105,10 @@ def anchor_reference(state: RobotState, reference: ReferenceFrame, bodies: TaskB
     when it is asked for: observations need none of it.
     """
     return Tracked(
-        pos=state.body_pos_w[:, bodies.tracked],
-        quat=state.body_quat_w[:, bodies.tracked],
-        lin_vel=state.body_lin_vel_w[:, bodies.tracked],
-        ang_vel=state.body_ang_vel_w[:, bodies.tracked],
+        pos=state.body_pos_w.index_select(1, bodies.tracked),
+        quat=state.body_quat_w.index_select(1, bodies.tracked),
+        lin_vel=state.body_lin_vel_w.index_select(1, bodies.tracked),
+        ang_vel=state.body_ang_vel_w.index_select(1, bodies.tracked),
         reference=reference,
         anchor=bodies.anchor,
     )

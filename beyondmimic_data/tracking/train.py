@@ -19,12 +19,13 @@ from beyondmimic_data.config import PpoConfig, Preset
 from beyondmimic_data.errors import BeyondMimicError
 from beyondmimic_data.files import atomic_path, write_json
 from beyondmimic_data.motions.clip import Clip
+from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.tracking import evaluate
-from beyondmimic_data.tracking.alternating import AlternatingEnvs
 from beyondmimic_data.tracking.mirror import TaskMirror
 from beyondmimic_data.tracking.policy import TrackingPolicy, load_weights, save_weights, split_state
 from beyondmimic_data.tracking.policy_files import TRAINING
 from beyondmimic_data.tracking.training_log import TrainingLog
+from beyondmimic_data.tracking.vec_env import TrackingVecEnv
 
 log = logging.getLogger(__name__)
 
@@ -112,15 +113,15 @@ class Trainer:
         self.preset, self.clips, self.num_threads = preset, clips, num_threads
         training = preset.training
         torch.manual_seed(training.seed)
-        self.envs = AlternatingEnvs(clips, preset, num_threads)
-        first = self.envs.halves[0]
-        joint_names = self.envs.backends[0].joint_names
-        self.mirror = TaskMirror(joint_names, state_estimation=preset.task.state_estimation)
+        self.backend = MujocoBackend(training.num_envs, preset.control, num_threads=num_threads)
+        ranges = preset.randomisation if training.push else preset.randomisation.without_pushes()
+        self.env = TrackingVecEnv(self.backend, clips, preset, training.seed, ranges)
+        self.observations = self.env.get_observations()
+        self.mirror = TaskMirror(self.backend.joint_names, state_estimation=preset.task.state_estimation)
         with contextlib.redirect_stdout(io.StringIO()):  # rsl-rl prints its networks
             self.algorithm = PPO.construct_algorithm(
-                first.observations, first.env, ppo_settings(preset.ppo, self.mirror), "cpu"
+                self.observations, self.env, ppo_settings(preset.ppo, self.mirror), "cpu"
             )
-        self.algorithm.storage = self.envs.storage()
         if self.algorithm.symmetry is not None:
             self.algorithm.symmetry.compute_loss = _no_mirror_loss
         self.algorithm.train_mode()
@@ -133,8 +134,17 @@ class Trainer:
             TrainingDivergedError: a loss is not finite.
         """
         started = time.perf_counter()
+        reward, falls, lengths, error = 0.0, 0, [], 0.0
         with torch.inference_mode():
-            batch = self.envs.collect(self.algorithm)
+            for _ in range(self.preset.ppo.steps_per_env):
+                actions = self.algorithm.act(self.observations)
+                self.observations, rewards, dones, extras = self.env.step(actions)
+                self.algorithm.process_env_step(self.observations, rewards, dones, extras)
+                reward += float(rewards.mean())
+                falls += int(extras["fell"].sum())
+                lengths.append(extras["episode_lengths"])
+                error = float(extras["log"]["body_pos_err_m"])
+            self.algorithm.compute_returns(self.observations)
         collected = time.perf_counter()
         losses = self._update()
         if not all(np.isfinite(value) for value in losses.values()):
@@ -143,26 +153,26 @@ class Trainer:
                 "lower ppo.learning_rate or ppo.init_std"
             )
         finished = time.perf_counter()
-        steps = self.envs.num_envs * self.preset.ppo.steps_per_env
+        batch = self.env.num_envs * self.preset.ppo.steps_per_env
         counters = self.counters
         counters.iteration += 1
         counters.critic_only = max(counters.critic_only - 1, 0)
-        counters.steps += steps
+        counters.steps += batch
         counters.seconds += finished - started
-        counters.falls += batch.falls
-        counters.physics_failures = sum(backend.failures for backend in self.envs.backends)
-        ended = torch.cat(batch.episode_steps).float() / self.preset.control.control_hz
+        counters.falls += falls
+        counters.physics_failures = self.backend.failures
+        ended = torch.cat(lengths).float()
         return {
             "iteration": counters.iteration,
             "steps": counters.steps,
             "minutes": counters.seconds / 60,
-            "reward_per_step": batch.reward,
-            "falls_per_1000_steps": 1e3 * batch.falls / steps,
-            "mean_episode_seconds": float(ended.mean()) if len(ended) else float("nan"),
-            "body_pos_err_m": batch.body_pos_err_m,
+            "reward_per_step": reward / self.preset.ppo.steps_per_env,
+            "falls_per_1000_steps": 1e3 * falls / batch,
+            "mean_episode_seconds": float(ended.mean()) * self.env.world.dt if len(ended) else float("nan"),
+            "body_pos_err_m": error,
             "action_std": float(self.algorithm.get_policy().distribution.std_param.detach().mean()),
             "learning_rate": self.algorithm.learning_rate,
-            "steps_per_s": steps / (finished - started),
+            "steps_per_s": batch / (finished - started),
             "update_share": (finished - collected) / (finished - started),
             **{f"loss/{name}": float(value) for name, value in losses.items()},
         }
@@ -221,7 +231,7 @@ class Trainer:
             "algorithm": self.algorithm.save(),
             "discount": [self.algorithm.gamma, self.algorithm.lam],
             "counters": dataclasses.asdict(self.counters),
-            "sampler": self.envs.sampler.state(),
+            "sampler": self.env.sampler.state(),
             "torch_rng": torch.get_rng_state(),
         }
 
@@ -230,7 +240,7 @@ class Trainer:
         self.algorithm.load(state["algorithm"], None, strict=True)
         self.algorithm.gamma, self.algorithm.lam = state["discount"]
         self.counters = Counters(**state["counters"])
-        self.envs.sampler.load_state(state["sampler"])
+        self.env.sampler.load_state(state["sampler"])
         torch.set_rng_state(state["torch_rng"])
 
 

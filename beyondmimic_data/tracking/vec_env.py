@@ -27,25 +27,14 @@ class TrackingVecEnv(VecEnv):
         preset: Preset,
         seed: int,
         randomisation: RandomisationConfig | None = None,
-        sampler: StartSampler | None = None,
     ) -> None:
         """Randomise and reset every environment.
 
         Every parameter is drawn once an environment, at start-up, as the released task does (METHOD 1.7).
-
-        Args:
-            backend: the simulation.
-            clips: what to track.
-            preset: every number.
-            seed: of draws and noise.
-            randomisation: ranges in place of the preset's.
-            sampler: another environment's, which then draws the starts of both.
         """
-        self.backend = backend
         self.ranges = preset.randomisation if randomisation is None else randomisation
         self.world = TrackingWorld(backend, clips, preset.control, preset.task, self.ranges, seed)
-        self._owns_sampler = sampler is None
-        self.sampler = sampler or StartSampler(self.world.library, preset.sampling, self.world.rng)
+        self.sampler = StartSampler(self.world.library, preset.sampling, self.world.rng)
         self.num_envs = backend.num_envs
         self.num_actions = len(backend.joint_names)
         self.device = "cpu"
@@ -53,7 +42,6 @@ class TrackingVecEnv(VecEnv):
         self.max_episode_length = round(preset.task.episode_seconds * preset.control.control_hz)
         self.episode_length_buf = torch.zeros(self.num_envs, dtype=torch.long)
         self._control, self._drift_limit_m = preset.control, preset.training.drift_limit_m
-        self._actions = torch.zeros(self.num_envs, self.num_actions)
         everyone = np.arange(self.num_envs)
         self.world.randomise(everyone, self._draw(self.num_envs))
         self._reset(everyone)
@@ -85,26 +73,15 @@ class TrackingVecEnv(VecEnv):
 
     def step(self, actions: torch.Tensor) -> tuple[TensorDict, torch.Tensor, torch.Tensor, dict[str, Any]]:
         """Step, then reset what fell, timed out, or came to its clip's end; the last two are truncations."""
-        self.backend.step(self.begin(actions))
-        return self.finish()
-
-    def begin(self, actions: torch.Tensor) -> np.ndarray:
-        """Return the joint targets (N, J), rad, that the back end has to step to before ``finish``."""
-        self._actions = actions
-        return self.world.begin(actions)
-
-    def finish(self) -> tuple[TensorDict, torch.Tensor, torch.Tensor, dict[str, Any]]:
-        """Return what ``step`` returns, once the back end has stepped."""
         frames = self.world.frame.numpy().copy()
-        step = self.world.finish(self._actions)
+        step = self.world.step(actions)
         self.episode_length_buf += 1
         fell = step.fell if self._drift_limit_m is None else step.fell | self._drifted(self._drift_limit_m)
         truncated = (step.clip_end | (self.episode_length_buf >= self.max_episode_length)) & ~fell
         done = fell | truncated
         if fell.any():
             self.sampler.record_failures(frames[fell.numpy()])
-        if self._owns_sampler:
-            self.sampler.advance()
+        self.sampler.advance()
         log = {f"reward/{name}": value.mean() for name, value in step.reward_terms.items()}
         log["body_pos_err_m"] = task.body_pos_error(self.world.tracked).nanmean()
         lengths = self.episode_length_buf[done].clone()

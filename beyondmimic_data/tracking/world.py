@@ -154,30 +154,19 @@ class TrackingWorld:
             action: (N, J) executed action.
             clean_action: what the policy itself asked for, remembered as its last one; by default ``action``.
         """
-        self.backend.step(self.begin(action))
-        return self.finish(action if clean_action is None else clean_action)
-
-    def begin(self, action: torch.Tensor) -> np.ndarray:
-        """Push what is due, and return the joint targets (N, J), rad, that the back end steps to."""
+        clean = action if clean_action is None else clean_action
         self._push()
         targets = self.bodies.default_joint_pos + self._joint_offset + self.bodies.action_scale * action
-        return targets.numpy().astype(np.float64)
-
-    def finish(self, action: torch.Tensor) -> Step:
-        """Judge what the back end's step led to, against the command that asked for it.
-
-        Args:
-            action: (N, J) what the policy asked for.
-        """
+        self.backend.step(targets.numpy().astype(np.float64))
         self._elapsed += self.dt
         self.state = self.backend.read()
         self.tracked = task.anchor_reference(self.state, self.reference, self.bodies)
         terms = task.rewards(
-            self.state, self.tracked, self.reference, action, self.last_action, self.bodies, self.config
+            self.state, self.tracked, self.reference, clean, self.last_action, self.bodies, self.config
         )
         causes = task.terminations(self.state, self.tracked, self.reference, self.bodies, self.config)
         clip_end = self.frame >= self.library.last_of_frame[self.frame]
-        self.last_action = action.clone()
+        self.last_action = clean.clone()
         self.frame = torch.where(clip_end, self.frame, self.frame + 1)
         reward = torch.stack(list(terms.values())).sum(0) * self.dt
         reward = torch.where(causes[:, -1], torch.zeros_like(reward), reward)
@@ -190,7 +179,7 @@ class TrackingWorld:
     def advance_reference(self) -> None:
         """Point the observation at the new command after ``step`` where no environment was reset."""
         self.reference = self.library.at(self.frame)
-        self.tracked = task.anchor_reference(self.state, self.reference, self.bodies)
+        self.tracked = dataclasses.replace(self.tracked, reference=self.reference)
 
     def _push(self) -> None:
         due = np.flatnonzero(self._elapsed >= self._next_push)

@@ -66,7 +66,7 @@ def test_training_with_mirror_images_keeps_observation_sizes_with_and_without_st
             training=dataclasses.replace(base.training, num_envs=8),
         )
         trainer = Trainer([clip], preset, 1)
-        observations = trainer.envs.observations
+        observations = trainer.env.get_observations()
         augmented, actions = trainer.mirror.augment(None, observations, torch.zeros(8, 29))
         assert augmented["actor"].shape == (16, 160 if state_estimation else 154)
         assert actions.shape == (16, 29)
