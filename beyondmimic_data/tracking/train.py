@@ -341,7 +341,7 @@ class _Session:
         self.log.add("check", result, trainer.counters.steps)
         self._checked_at = trainer.counters.seconds
         # Completion first; a metre, or a metre a second, of error weighs as much as all of it.
-        errors = result["body_pos_err_m"] + np.nan_to_num(result["velocity_err_m_s"])
+        errors = result["body_pos_err_m"] + float(np.nan_to_num(result["velocity_err_m_s"]))
         score = (result["completion"] - errors, result["mean_seconds"])
         if score > self.best:
             self.best = score
