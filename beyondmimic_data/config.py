@@ -411,6 +411,7 @@ def quick() -> Preset:
         training=TrainingConfig(
             num_envs=256,
             minutes=7.0,
+            drift_limit_m=0.5,
             check_every_minutes=2.0,
             stop_completion=0.95,
             cpus_per_skill=1.0,

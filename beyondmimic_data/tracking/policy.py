@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from beyondmimic_data.errors import StoreError
-from beyondmimic_data.tracking.policy_files import WEIGHTS
+from beyondmimic_data.tracking.policy_files import OPTIMIZER, WEIGHTS
 
 NORMALISER_EPS = 1e-2
 """rsl-rl adds this to the standard deviation."""
@@ -66,6 +66,33 @@ def save_weights(folder: Path, actor: dict[str, torch.Tensor], critic: dict[str,
     tensors = {f"actor.{k}": v for k, v in actor.items()} | {f"critic.{k}": v for k, v in critic.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, folder / WEIGHTS)
+
+
+def save_optimizer(folder: Path, state: dict[int, dict[str, torch.Tensor]]) -> None:
+    """Write Adam's state of each parameter, by the parameter's number."""
+    tensors = {f"{i}.{name}": value for i, values in state.items() for name, value in values.items()}
+    save_file(
+        {name: value.detach().clone().contiguous() for name, value in tensors.items()}, folder / OPTIMIZER
+    )
+
+
+def load_optimizer(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
+    """Read what ``save_optimizer`` wrote; empty if nothing was.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    path, state = folder / OPTIMIZER, dict[int, dict[str, torch.Tensor]]()
+    if not path.exists():
+        return state
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"{path}: no readable optimiser ({error}); remove it to go on without") from error
+    for name, value in tensors.items():
+        number, field = name.split(".")
+        state.setdefault(int(number), {})[field] = value
+    return state
 
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -2,6 +2,8 @@
 
 WEIGHTS = "policy.safetensors"
 """Actor and critic with their normalisers."""
+OPTIMIZER = "optimizer.safetensors"
+"""Adam's moments of both networks, with which the skill's next training goes on."""
 TRAINING = "training.json"
 """How it was trained: curve, checks, counters."""
 EVALUATION = "evaluation.json"

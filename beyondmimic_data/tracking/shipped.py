@@ -11,13 +11,13 @@ from typing import Any
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import read_json, write_json
 from beyondmimic_data.shipping import CARD, ship_files
-from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING, WEIGHTS
+from beyondmimic_data.tracking.policy_files import EVALUATION, OPTIMIZER, TRAINING, WEIGHTS
 
 FOLDER = Path(__file__).parent / "shipped_policies"
 FOUNDATION = "balance"
 """Key of the policy that skills without one of their own start from: it stands, squats, steps and walks."""
-FILES = (WEIGHTS, TRAINING)
-"""What is copied of a policy: weights, training record with its curve."""
+FILES = (WEIGHTS, TRAINING, OPTIMIZER)
+"""What is copied of a policy: weights, training record with its curve, the optimiser's state."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import logging
 import os
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,13 +17,20 @@ from rsl_rl.algorithms import PPO
 
 from beyondmimic_data import process, versions
 from beyondmimic_data.config import PpoConfig, Preset
-from beyondmimic_data.errors import BeyondMimicError
+from beyondmimic_data.errors import BeyondMimicError, StoreError
 from beyondmimic_data.files import atomic_path, write_json
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.tracking import evaluate
 from beyondmimic_data.tracking.mirror import TaskMirror
-from beyondmimic_data.tracking.policy import TrackingPolicy, load_weights, save_weights, split_state
+from beyondmimic_data.tracking.policy import (
+    TrackingPolicy,
+    load_optimizer,
+    load_weights,
+    save_optimizer,
+    save_weights,
+    split_state,
+)
 from beyondmimic_data.tracking.policy_files import TRAINING
 from beyondmimic_data.tracking.training_log import TrainingLog
 from beyondmimic_data.tracking.vec_env import TrackingVecEnv
@@ -211,6 +219,10 @@ class Trainer:
         actor, critic = split_state(tensors, "actor"), split_state(tensors, "critic")
         self.algorithm._raw_actor.load_state_dict(actor)
         self.algorithm._raw_critic.load_state_dict(critic)
+        moments = {} if foreign else load_optimizer(folder)
+        if moments:
+            optimizer = self.algorithm.optimizer
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         config = self.preset.ppo
         if foreign:
             self.algorithm.get_policy().distribution.std_param.data.fill_(config.warm_std)
@@ -221,9 +233,10 @@ class Trainer:
         self.algorithm.gamma, self.algorithm.lam = config.warm_gamma, config.warm_lam
 
     def save(self, folder: Path) -> None:
-        """Write the policy: actor and critic as safetensors."""
+        """Write the policy: actor and critic, and the optimiser's state, as safetensors."""
         state = self.algorithm.save()
         save_weights(folder, state["actor_state_dict"], state["critic_state_dict"])
+        save_optimizer(folder, state["optimizer_state_dict"]["state"])
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed training needs; simulator states are not part of it."""
@@ -377,7 +390,10 @@ class _Session:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return False
-        state = torch.load(path, weights_only=True)
+        try:
+            state = torch.load(path, weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            raise StoreError(f"{path}: no readable checkpoint ({error}); remove it to train anew") from error
         self.trainer.load_state(state["trainer"])
         self.curve, self.checks, self.best = state["curve"], state["checks"], tuple(state["best"])
         self.start = state["start"]

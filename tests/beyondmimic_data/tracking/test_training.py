@@ -20,7 +20,7 @@ from beyondmimic_data.tracking import train
 from beyondmimic_data.tracking.evaluate import evaluate_gate, play, summarise
 from beyondmimic_data.tracking.examination import examine, transfer_loss
 from beyondmimic_data.tracking.export import export_onnx
-from beyondmimic_data.tracking.policy import TrackingPolicy, load_weights
+from beyondmimic_data.tracking.policy import TrackingPolicy, load_optimizer, load_weights
 from beyondmimic_data.tracking.train import CHECKPOINT, Trainer, train_policy
 
 
@@ -98,6 +98,41 @@ def test_a_warm_start_begins_with_its_parents_networks(clip, preset, trained):
     for part in ("actor", "critic"):
         for name, value in trainer.algorithm.save()[f"{part}_state_dict"].items():
             assert torch.equal(value, parent[f"{part}.{name}"]), name
+
+
+def test_a_skill_goes_on_with_its_optimiser_and_another_skill_without(clip, preset, trained):
+    own, other = Trainer([clip], preset, 1), Trainer([clip], preset, 1)
+    own.warm_start(trained)
+    other.warm_start(trained, foreign=True)
+    kept = own.algorithm.optimizer.state_dict()["state"]
+    assert kept.keys() == load_optimizer(trained).keys()
+    for number, values in load_optimizer(trained).items():
+        assert torch.equal(kept[number]["exp_avg_sq"], values["exp_avg_sq"])
+    assert not other.algorithm.optimizer.state_dict()["state"]
+    own.iterate()  # the critic's, which are the last, go on at once
+    last = max(kept)
+    steps = own.algorithm.optimizer.state_dict()["state"][last]["step"]
+    assert steps > load_optimizer(trained)[last]["step"]
+
+
+def test_a_damaged_checkpoint_is_named(clip, preset, tmp_path):
+    (tmp_path / CHECKPOINT).parent.mkdir()
+    (tmp_path / CHECKPOINT).write_bytes(b"half of it")
+    with pytest.raises(StoreError, match=r"checkpoint\.pt: no readable checkpoint .*remove it"):
+        train_policy([clip], preset, tmp_path, num_threads=1)
+
+
+def test_a_robot_that_drifts_too_far_ends_its_training_episode(clip, preset):
+    walk = np.tile(clip.qpos, (1, 1))
+    walk[:, 0] = np.arange(len(walk)) * 0.02  # 1 m/s, while the robot stands
+    moving = clip_from_qpos("away", walk, 50, 50, {"file": "made here"})
+    falls = {}
+    for limit in (None, 0.1):
+        training = dataclasses.replace(preset.training, drift_limit_m=limit, push=False)
+        trainer = Trainer([moving], dataclasses.replace(preset, training=training), 1)
+        extras = [trainer.env.step(torch.zeros(16, 29))[3] for _ in range(12)]
+        falls[limit] = sum(int(e["fell"].sum()) for e in extras)
+    assert falls[0.1] > falls[None]
 
 
 def test_torch_takes_as_many_threads_as_its_minibatches_can_feed():
