@@ -108,7 +108,8 @@ def gate_verdict(policy: Artifact) -> str | None:
     return (
         f"its policy fails its gate: {result['completion']:.0%} of {result['n']} starts complete, "
         f"{result['required']:.0%} required; its bodies are {100 * result['body_pos_err_m']:.1f} cm off, "
-        f"{100 * result['max_body_pos_err_m']:.0f} cm allowed"
+        f"{100 * result['max_body_pos_err_m']:.0f} cm allowed, its velocity "
+        f"{result['velocity_err_m_s']:.2f} m/s, {result['max_velocity_err_m_s']:.2f} m/s allowed"
     )
 
 
@@ -164,6 +165,7 @@ def _shown(policy: Artifact) -> dict[str, Any]:
         "completion": result["completion"],
         "gate": "passed" if result["passed"] else gate_verdict(policy),
         "body_pos_err_m": result["body_pos_err_m"],
+        "velocity_err_m_s": result["velocity_err_m_s"],
         "completion_by_latency": table(result["latency_bins"]),
         "max_latency_ms": result["max_latency_ms"],
         "warm_start": dg.MetadataValue.json(policy.meta["warm_start"]),

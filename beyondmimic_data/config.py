@@ -240,6 +240,8 @@ class GateConfig:
     """Length that has to be completed, or the clip's if it is shorter."""
     max_body_pos_err_m: float = 0.1
     """Mean distance of the tracked bodies from where the anchored reference wants them."""
+    max_velocity_err_m_s: float = 0.2
+    """Mean error of the walking velocity (``VelocityError``): steps on the spot track poses, not a walk."""
     latency_ms: Range = (0.0, 40.0)
     push: bool = False
     seed_offset: int = 1_000_000
@@ -449,7 +451,9 @@ def test() -> Preset:
             shipped_start=False,
             cpus_per_skill=1.0,
         ),
-        gate=GateConfig(seeds=8, completion=0.0, seconds=1.0, max_body_pos_err_m=1.0),
+        gate=GateConfig(
+            seeds=8, completion=0.0, seconds=1.0, max_body_pos_err_m=1.0, max_velocity_err_m_s=10.0
+        ),
         # A policy of two iterations falls at once: what it does before it falls is kept.
         rollouts=RolloutConfig(
             hours=0.01, num_envs=16, chunk_steps=1024, drop_before_fall_seconds=0.0, min_episode_seconds=0.5

@@ -212,19 +212,24 @@ def evaluate_gate(
         usable = entry["high_ms"]
     report |= {
         "passed": report["completion"] >= gate.completion
-        and report["body_pos_err_m"] <= gate.max_body_pos_err_m,
+        and report["body_pos_err_m"] <= gate.max_body_pos_err_m
+        and not report["velocity_err_m_s"] > gate.max_velocity_err_m_s,  # no window is no error
         "required": gate.completion,
         "max_body_pos_err_m": gate.max_body_pos_err_m,
+        "max_velocity_err_m_s": gate.max_velocity_err_m_s,
         "latency_bins": bins,
         "max_latency_ms": usable,
     }
     log.info(
-        "gate: %.0f %% of %d starts complete, %.0f %% required; bodies %.1f cm off, %.0f cm allowed",
+        "gate: %.0f %% of %d starts complete, %.0f %% required; bodies %.1f cm off, %.0f cm allowed; "
+        "velocity %.2f m/s off, %.2f m/s allowed",
         100 * report["completion"],
         report["n"],
         100 * gate.completion,
         100 * report["body_pos_err_m"],
         100 * gate.max_body_pos_err_m,
+        report["velocity_err_m_s"],
+        gate.max_velocity_err_m_s,
     )
     return report
 

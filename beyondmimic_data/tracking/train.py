@@ -360,12 +360,13 @@ class _Session:
             self.best = score
             trainer.save(self.folder)
         log.info(
-            "check at %.1f min, %.2f M steps: %.0f %% of %d starts complete, %.1f cm",
+            "check at %.1f min, %.2f M steps: %.0f %% of %d starts complete, %.1f cm, %.2f m/s off",
             result["minutes"],
             result["steps"] / 1e6,
             100 * result["completion"],
             result["n"],
             100 * result["body_pos_err_m"],
+            result["velocity_err_m_s"],
         )
 
     def last_check(self) -> dict[str, float]:
@@ -392,7 +393,7 @@ class _Session:
             return False
         try:
             state = torch.load(path, weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
             raise StoreError(f"{path}: no readable checkpoint ({error}); remove it to train anew") from error
         self.trainer.load_state(state["trainer"])
         self.curve, self.checks, self.best = state["curve"], state["checks"], tuple(state["best"])

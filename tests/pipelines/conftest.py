@@ -46,6 +46,7 @@ class Stage:
         base = recipes.policy_base(content_version(motion), workspace.preset)
         result = {"passed": completion >= 0.9, "completion": completion, "required": 0.9, "n": 100}
         errors = {"body_pos_err_m": 0.05, "max_body_pos_err_m": 0.1}
+        errors |= {"velocity_err_m_s": 0.1, "max_velocity_err_m_s": 0.2}
         with workspace.store.build("policies", skill, base) as build:
             write_json(build.path / "evaluation.json", {**result, **errors, "max_latency_ms": 40.0})
             build.meta |= {"parents": [], "base": base, "network": {}, "gate": result}

@@ -17,7 +17,7 @@ from beyondmimic_data.files import read_json
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
 from beyondmimic_data.robots import g1
 from beyondmimic_data.tracking import train
-from beyondmimic_data.tracking.evaluate import evaluate_gate, play, summarise
+from beyondmimic_data.tracking.evaluate import evaluate_gate, gate_trial, play, summarise
 from beyondmimic_data.tracking.examination import examine, transfer_loss
 from beyondmimic_data.tracking.export import export_onnx
 from beyondmimic_data.tracking.policy import TrackingPolicy, load_optimizer, load_weights
@@ -233,6 +233,22 @@ def test_a_policy_with_bodies_too_far_off_fails(clip, preset, trained):
     for limit, passed in ((1.0, True), (0.001, False)):
         gate = dataclasses.replace(preset.gate, max_body_pos_err_m=limit)
         report = evaluate_gate(policy, [clip], dataclasses.replace(preset, gate=gate), num_threads=1)
+        assert report["passed"] == passed
+
+
+def test_a_policy_that_steps_on_the_spot_beside_a_walk_fails(clip, preset, trained):
+    policy = TrackingPolicy.load(trained)
+    gate = dataclasses.replace(preset.gate, max_velocity_err_m_s=0.2)
+    trial = gate_trial(policy, [clip], preset, num_threads=1)
+    for error, passed in ((0.1, True), (np.nan, True), (0.3, False)):
+        errors = trial.errors | {"velocity_err_m_s": np.full(preset.gate.seeds, error)}
+        report = evaluate_gate(
+            policy,
+            [clip],
+            dataclasses.replace(preset, gate=gate),
+            trial=dataclasses.replace(trial, errors=errors),
+            num_threads=1,
+        )
         assert report["passed"] == passed
 
 
