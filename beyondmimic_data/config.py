@@ -229,6 +229,12 @@ class TrainingConfig:
     gpus_per_skill: float = 0.0
     seed: int = 1
 
+    def on_cores(self, cores: int) -> "TrainingConfig":
+        """Return the same training on so many CPU cores, with as many environments a core."""
+        return dataclasses.replace(
+            self, num_envs=round(self.num_envs * cores / self.cpus_per_skill), cpus_per_skill=float(cores)
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class GateConfig:

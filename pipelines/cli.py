@@ -71,6 +71,7 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
         ("motions", "check"): (lambda _: o.MotionsCheck, verbs.motions_check),
         ("motions", "gait"): (lambda _: o.MotionsGait, verbs.motions_gait),
         ("bench",): (lambda _: o.Bench, verbs.bench),
+        ("study", "sampling"): (lambda _: o.StudySampling, verbs.study_sampling),
         ("evaluate", "tracking"): (lambda _: o.EvaluateTracking, verbs.evaluate_tracking),
         ("ship",): (lambda _: o.Ship, verbs.ship),
         ("evaluate", "closed-loop"): (lambda _: o.EvaluateClosedLoop, verbs.evaluate_closed_loop),

@@ -87,6 +87,24 @@ class Bench:
 
 
 @dataclasses.dataclass(frozen=True)
+class StudySampling:
+    """Train one clip with each way of drawing starts, and show which seconds fail; takes an hour and more."""
+
+    motion: tyro.conf.Positional[Path]
+    """A motion file, such as a BVH file."""
+    steps: float = 3e6
+    """Environment steps of each training."""
+    seeds: int = 3
+    """Trainings of each way."""
+    preset: str = "quick"
+    """Every other number; trained from nothing, without pushes, on all cores."""
+    folder: Path = Path("study")
+    """Keeps what is done: an interrupted study goes on."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluateTracking:
     """Play the clips of a skill with its last policy on fresh seeds, in two contact models."""
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,22 @@ def _bench_retarget(options: o.Bench) -> Result:
     clips = retarget_bench.bench_retarget(options.motions)
     document = retarget_bench.document(clips)
     return Result(document, retarget_bench.table(clips), ok=document["ok"])
+
+
+def study_sampling(options: o.StudySampling) -> Result:
+    """Compare ways of drawing starts on one clip."""
+    from beyondmimic_data.motions.folder import clip_name
+    from beyondmimic_data.motions.importer import import_motion
+    from beyondmimic_data.motions.motion_config import facts_of
+    from beyondmimic_data.tracking import sampling_study
+
+    preset, motion = get_preset(options.preset), options.motion
+    training = dataclasses.replace(preset.training.on_cores(os.cpu_count() or 1), push=False)
+    preset = dataclasses.replace(preset, training=training)
+    clip = import_motion(motion, name=clip_name(motion, motion.parent), facts=facts_of(motion), preset=preset)
+    seeds = range(1, options.seeds + 1)
+    document = sampling_study.study(clip, preset, round(options.steps), seeds, options.folder)
+    return Result(document, sampling_study.table(document))
 
 
 def evaluate_tracking(options: o.EvaluateTracking) -> Result:

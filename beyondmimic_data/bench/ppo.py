@@ -15,7 +15,6 @@ from beyondmimic_data.sim.mujoco_backend import TraceEvent
 from beyondmimic_data.tracking.train import Trainer, minibatch_rows, torch_threads
 
 ROUNDS = 8
-ENVS_PER_CORE = 256
 
 
 def bench_ppo() -> dict[str, float]:
@@ -27,10 +26,7 @@ def bench_ppo() -> dict[str, float]:
         update in the total.
     """
     preset, threads = quick(), os.cpu_count() or 1
-    alone = dataclasses.replace(
-        preset.training, num_envs=ENVS_PER_CORE * threads, cpus_per_skill=float(threads)
-    )
-    preset = dataclasses.replace(preset, training=alone)
+    preset = dataclasses.replace(preset, training=preset.training.on_cores(threads))
     process.prepare(torch_threads(preset, threads))
     preset = dataclasses.replace(preset, synth=dataclasses.replace(preset.synth, seconds=4.0))
     clip = synthesise("stand", preset.synth, preset.control.control_hz)

@@ -53,9 +53,10 @@ def play(
     seconds: float,
     *,
     feet: g1.Feet = "spheres",
+    start_frames: np.ndarray | None = None,
     num_threads: int = 0,
 ) -> Trial:
-    """Play every clip from frame 0 once a seed, with the deterministic action on noisy observations.
+    """Play every clip once a seed, with the deterministic action on noisy observations.
 
     Args:
         policy: the actor.
@@ -65,6 +66,7 @@ def play(
         ranges: randomisation of the trial.
         seconds: length to complete, or the clip's if it is shorter.
         feet: contact model.
+        start_frames: (len(seeds),) frame of the clip at which each seed starts, frame 0 by default.
         num_threads: physics threads.
     """
     n = len(clips) * len(seeds)
@@ -74,7 +76,8 @@ def play(
     clip = np.repeat(np.arange(len(clips)), len(seeds))
     everyone = np.arange(n)
     world.randomise(everyone, rand.draw(ranges, preset.control, generators))
-    world.reset(everyone, world.library.starts.numpy()[clip], generators)
+    offsets = np.zeros(len(seeds), np.int64) if start_frames is None else start_frames
+    world.reset(everyone, world.library.starts.numpy()[clip] + np.tile(offsets, len(clips)), generators)
     world.refresh()
     limit = round(seconds * preset.control.control_hz)
     running, steps = np.ones(n, bool), np.zeros(n, np.int64)
