@@ -19,7 +19,7 @@ def standing(seconds: float):
 
 
 def test_the_second_that_fails_is_named():
-    """The reference leaps out of reach in its third second: starts before that fail, starts after it do not."""
+    """The reference leaps out of reach in its third second: starts before it fail, those after do not."""
     clip = standing(5.0)
     qpos = clip.qpos.copy()
     qpos[125:135, 2] += 0.5
