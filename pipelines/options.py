@@ -118,6 +118,8 @@ class EvaluateTracking:
     """Push the robot, in its starts and every few seconds; as the preset's gate does by default."""
     seconds: float | None = None
     """Length to complete, or the clip's if it is shorter; the gate's by default."""
+    video: Path | None = None
+    """MP4 to write of one start of each clip, the reference in blue, instead of examining."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

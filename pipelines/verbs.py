@@ -7,12 +7,12 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assets.building import ALL
 from assets.motion_folder import SYNTHESISED
 from assets.workspace import Workspace, open_workspace, remember
-from beyondmimic_data.config import GateConfig, TaskConfig, get_preset
+from beyondmimic_data.config import GateConfig, Preset, TaskConfig, get_preset
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
 from beyondmimic_data.motions.folder import ClipSource
 from beyondmimic_data.overrides import differences
@@ -20,6 +20,9 @@ from beyondmimic_data.text_table import aligned
 from pipelines import benches
 from pipelines import options as o
 from storage.artifacts import Artifact
+
+if TYPE_CHECKING:
+    from beyondmimic_data.motions.clip import Clip
 
 log = logging.getLogger("beyondmimic.cli")
 
@@ -139,26 +142,46 @@ def evaluate_tracking(options: o.EvaluateTracking) -> Result:
         workspace.preset.gate, **{name: value for name, value in asked.items() if value is not None}
     )
     policy = _last_policy(workspace, options.skill)
-    document = {
-        "skill": options.skill,
-        "policy": policy.version,
-        **_examine(workspace, policy, options.skill, gate, options.clips),
-    }
+    document = {"skill": options.skill, "policy": policy.version}
+    if options.video is not None:
+        from beyondmimic_data.tracking.policy import TrackingPolicy
+        from beyondmimic_data.tracking.recording import write_recording
+
+        clips = _clips_of(workspace, policy, options.skill, options.clips)
+        preset = _examined(workspace, gate)
+        write_recording(TrackingPolicy.load(policy.path), clips, preset, gate.seconds, options.video)
+        document["video"] = str(options.video)
+    else:
+        document |= _examine(workspace, policy, options.skill, gate, options.clips)
     return Result(document, _figures_text(document))
 
 
 def _examine(
     workspace: Workspace, policy: Artifact, skill: str, gate: GateConfig, names: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Examine a policy on its clips or the named ones of them, with METHOD 1.6's resets.
+    """Examine a policy on its clips or the named ones of them."""
+    from beyondmimic_data.tracking.examination import examine
+    from beyondmimic_data.tracking.policy import TrackingPolicy
+
+    clips = _clips_of(workspace, policy, skill, names)
+    return examine(TrackingPolicy.load(policy.path), clips, _examined(workspace, gate))
+
+
+def _examined(workspace: Workspace, gate: GateConfig) -> Preset:
+    """Return the preset with a gate and METHOD 1.6's resets: a training may have begun farther off."""
+    observed = workspace.preset.task.state_estimation
+    task = dataclasses.replace(TaskConfig(), state_estimation=observed)
+    return dataclasses.replace(workspace.preset, gate=gate, task=task)
+
+
+def _clips_of(workspace: Workspace, policy: Artifact, skill: str, names: Sequence[str]) -> "list[Clip]":
+    """Return the clips that a policy was trained on, or the named ones of them.
 
     Raises:
         BeyondMimicError: the clips are gone.
         ConfigError: a name that is none of theirs.
     """
     from beyondmimic_data.motions.clip import Clip
-    from beyondmimic_data.tracking.examination import examine
-    from beyondmimic_data.tracking.policy import TrackingPolicy
 
     parents = [parent["version"] for parent in policy.meta["parents"]]
     motions = workspace.store.list("motions", skill)
@@ -171,11 +194,7 @@ def _examine(
         raise ConfigError("clips", name, "one of " + ", ".join(known))
     if names:
         clips = [clip for clip in clips if clip.name in names]
-    # A training may have begun its episodes farther off than an examination does.
-    observed = workspace.preset.task.state_estimation
-    task = dataclasses.replace(TaskConfig(), state_estimation=observed)
-    preset = dataclasses.replace(workspace.preset, gate=gate, task=task)
-    return examine(TrackingPolicy.load(policy.path), clips, preset)
+    return clips
 
 
 def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:

@@ -13,12 +13,12 @@ from beyondmimic_data.config import Preset, Range
 from beyondmimic_data.control.closed_loop import ClosedLoop, Recording, run
 from beyondmimic_data.control.pictures import plot_recording
 from beyondmimic_data.control.protocols import PROTOCOLS, Protocol, commander, pusher, summarise
-from beyondmimic_data.control.video import Scene, write_video
 from beyondmimic_data.diffusion.frames import Frames, frames_from_rows
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.windows import RecordedWindows
 from beyondmimic_data.errors import ConfigError, MissingToolError
 from beyondmimic_data.files import write_bytes, write_json
+from beyondmimic_data.video import Scene, write_video
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from beyondmimic_data.control.protocols import (
     summarise,
     walking,
 )
-from beyondmimic_data.control.video import Scene, write_video
 from beyondmimic_data.diffusion.frames import Frames, frames_from_rows
 from beyondmimic_data.errors import ConfigError, MissingToolError
 from beyondmimic_data.robots import g1
+from beyondmimic_data.video import Scene, write_video
 
 HZ = 50.0
 

@@ -16,6 +16,7 @@ FPS = 25.0
 ARROW_SECONDS = 0.4
 """s for which a push is drawn."""
 PUSH_COLOUR = (0.85, 0.25, 0.2, 1.0)
+GHOST_COLOUR = (0.2, 0.45, 0.8, 0.35)
 COMMAND_COLOUR = (0.15, 0.55, 0.3, 1.0)
 
 
@@ -31,6 +32,8 @@ class Scene:
     """(S, 3) m/s added to the base, drawn as red arrows."""
     commands: np.ndarray | None = None
     """(S, 3) m/s commanded velocity in the world, drawn as green arrows."""
+    ghost: np.ndarray | None = None
+    """(S, 36) another robot, such as the reference, drawn through which one sees."""
 
 
 def write_video(scenes: Sequence[Scene], path: Path, *, width: int = 640, height: int = 480) -> None:
@@ -64,13 +67,16 @@ def render(scenes: Sequence[Scene], *, width: int, height: int) -> Iterator[np.n
         MissingToolError: off-screen rendering does not work on this machine.
     """
     model = picture_spec().compile()
-    data = mujoco.MjData(model)
+    data, ghost = mujoco.MjData(model), mujoco.MjData(model)
     lookat = np.zeros(3)
     with OffscreenRenderer(model, width, height) as renderer:
         for scene in scenes:
             for index in _shown(scene):
                 data.qpos[:] = np.nan_to_num(scene.qpos[index])
                 mujoco.mj_forward(model, data)
+                if scene.ghost is not None:
+                    ghost.qpos[:] = scene.ghost[index]
+                    mujoco.mj_forward(model, ghost)
                 target = np.array([data.qpos[0], data.qpos[1], 0.7])
                 lookat = target if index == 0 else 0.8 * lookat + 0.2 * target
                 yield renderer.render(
@@ -79,7 +85,7 @@ def render(scenes: Sequence[Scene], *, width: int, height: int) -> Iterator[np.n
                     distance=2.8,
                     azimuth=125.0,
                     elevation=-14.0,
-                    decorate=functools.partial(_draw_arrows, scene=scene, index=index),
+                    decorate=functools.partial(_decorate, scene=scene, index=index, model=model, ghost=ghost),
                 )
 
 
@@ -87,6 +93,20 @@ def _shown(scene: Scene) -> np.ndarray:
     """Return which rows of a shot become images."""
     count = max(1, int((len(scene.qpos) - 1) / scene.control_hz * FPS) + 1)
     return np.minimum(np.round(np.arange(count) * scene.control_hz / FPS).astype(int), len(scene.qpos) - 1)
+
+
+def _decorate(
+    graph: mujoco.MjvScene, scene: Scene, index: int, model: mujoco.MjModel, ghost: mujoco.MjData
+) -> None:
+    """Draw what a row shows beside the robot."""
+    if scene.ghost is not None:
+        first = graph.ngeom
+        moving = mujoco.mjtCatBit.mjCAT_DYNAMIC.value
+        mujoco.mjv_addGeoms(model, ghost, mujoco.MjvOption(), mujoco.MjvPerturb(), moving, graph)
+        for geom in graph.geoms[first : graph.ngeom]:
+            geom.rgba[:] = GHOST_COLOUR
+            geom.transparent = 1
+    _draw_arrows(graph, scene, index)
 
 
 def _draw_arrows(graph: mujoco.MjvScene, scene: Scene, index: int) -> None:

@@ -1,0 +1,68 @@
+"""What a tracking policy does, to be looked at: the robot beside its reference."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from beyondmimic_data.config import Preset
+from beyondmimic_data.motions.clip import Clip
+from beyondmimic_data.sim import randomisation as rand
+from beyondmimic_data.sim.mujoco_backend import MujocoBackend
+from beyondmimic_data.tracking.policy import TrackingPolicy
+from beyondmimic_data.tracking.world import TrackingWorld
+from beyondmimic_data.video import Scene, write_video
+
+SEED = 4_000_000
+"""Decides the pushes and parameters that a video shows; no training or gate uses it."""
+
+
+def record(policy: TrackingPolicy, clip: Clip, preset: Preset, seconds: float) -> Scene:
+    """Play one start of a clip under its gate's conditions, until it ends or the robot falls.
+
+    The reference stands where the clip has it: what separates the two is drift.
+    """
+    backend = MujocoBackend(1, preset.control, num_threads=1)
+    gate = preset.gate
+    ranges = dataclasses.replace(preset.randomisation, latency_ms=gate.latency_ms, push=gate.push)
+    world = TrackingWorld(backend, [clip], preset.control, preset.task, ranges, seed=SEED)
+    generators = [np.random.default_rng(SEED)]
+    everyone = np.arange(1)
+    world.randomise(everyone, rand.draw(ranges, preset.control, generators))
+    world.reset(everyone, np.zeros(1, np.int64), generators)
+    world.refresh()
+    steps = min(round(seconds * preset.control.control_hz), clip.num_frames - 1)
+    robot, frames, pushes = [], [], []
+    pushed = 0
+    with torch.inference_mode():
+        for _ in range(steps):
+            before = world.state.root_lin_vel_w[0].numpy().copy()
+            frame = int(world.frame[0])
+            step = world.step(policy.act(world.observe()[0]))
+            robot.append(np.concatenate([_root(world), world.state.joint_pos[0].numpy()]))
+            frames.append(frame)
+            felt = world.state.root_lin_vel_w[0].numpy() - before
+            pushes.append(felt if world.pushes[0] > pushed else np.zeros(3))
+            pushed = int(world.pushes[0])
+            if step.fell[0]:
+                break
+            world.advance_reference()
+    return Scene(np.array(robot), preset.control.control_hz, np.array(pushes), ghost=clip.qpos[frames])
+
+
+def write_recording(
+    policy: TrackingPolicy, clips: Sequence[Clip], preset: Preset, seconds: float, path: Path
+) -> None:
+    """Write one video of a policy on each of its clips, one after the other.
+
+    Raises:
+        MissingToolError: off-screen rendering does not work on this machine.
+    """
+    write_video([record(policy, clip, preset, seconds) for clip in clips], path)
+
+
+def _root(world: TrackingWorld) -> np.ndarray:
+    state = world.state
+    return np.concatenate([state.root_pos_w[0].numpy(), state.root_quat_w[0].numpy()])
