@@ -30,7 +30,7 @@ class SplitParquet:
         """Of the file that is written, from 0 through all folders."""
         self._groups = 0
         self._sink: pa.OSFile | None = None
-        self._writer: "pq.ParquetWriter | None" = None
+        self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> Self:
         return self
