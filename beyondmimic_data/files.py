@@ -51,7 +51,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
         temporary.chmod(0o755)
         for part in [*temporary.rglob("*"), temporary]:
             sync(part)
-        temporary.rename(path)  # the kernel takes an empty folder's place, and refuses one that has filled
+        try:
+            temporary.rename(path)  # takes an empty folder's place, and no other's
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}; nothing was written") from error
         sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -65,8 +65,7 @@ def _diff_text(document: Mapping[str, Any]) -> str:
         for side, value in (("old", old), ("new", new))
     ]
     lines += ["", *aligned(rows, left=(0, 1, 2)), ""]
-    shared = f"{document['shared_bytes'] / 1e6:.1f} MB"
-    lines.append(f"{len(document['unchanged'])} unchanged skills share {shared} of rollouts")
+    lines.append(f"shared by both: {document['shared_bytes'] / 1e6:.1f} MB of unchanged rollouts")
     return "\n".join([*lines, *_split_text(document["validation"]), *_left_out_text(document["left_out"])])
 
 
@@ -91,7 +90,7 @@ def _split_text(validation: Mapping[str, Any]) -> list[str]:
         f"{line['skill']}: {line['to_validation']} episodes moved to validation, {line['to_train']} to train"
         for line in validation["moved"]
     ]
-    return lines or ["none of their episodes moved between training and validation"]
+    return lines or ["no unchanged episode moved between training and validation"]
 
 
 def _left_out_text(reasons: list[dict[str, Any]]) -> list[str]:

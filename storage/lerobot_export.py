@@ -23,7 +23,7 @@ SOURCE = "meta/source.json"
 FACT = "rollout/{}"
 """Column of ``meta/episodes`` that holds one of this project's episode index."""
 PLACE = ("unit", "start_row", "length")
-"""Columns of that index that say where an episode stands in this project's store, or come under another name."""
+"""Columns of that index that say where an episode stands in the store, or that the layout has itself."""
 MEBIBYTE = 2**20
 EPISODES_PER_GROUP = 32
 """Episodes whose metadata wait in memory to be written together."""
