@@ -56,7 +56,7 @@ def export_dataset(
     folder = folder.absolute()
     stream = EpisodeStream(dataset, skills or None)
     with whole_folder(folder) as temporary:
-        require_free_space(temporary, stream.num_steps * STEP_BYTES)
+        require_free_space(folder, stream.num_steps * STEP_BYTES)
         if form == "lerobot":
             write_lerobot(temporary, stream, robot_type=ROBOT_TYPE, progress=progress)
         else:

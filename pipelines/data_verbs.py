@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from assets.building import ALL
-from assets.dataset import KIND
 from assets.dataset_export import export_dataset
 from assets.workspace import open_workspace
 from beyondmimic_data.text_table import aligned
@@ -21,14 +20,14 @@ def data_diff(options: o.DataDiff) -> Result:
     from storage.dataset_diff import diff_datasets
 
     store = open_workspace().store
-    old, new = (find_named(store, KIND, ALL, name) for name in (options.old, options.new))
+    old, new = (find_named(store, "datasets", ALL, name) for name in (options.old, options.new))
     document = diff_datasets(old, new)
     return Result(document, _diff_text(document))
 
 
 def data_export(options: o.DataExport) -> Result:
     """Write a dataset version for other tools."""
-    dataset = find_named(open_workspace().store, KIND, ALL, options.version)
+    dataset = find_named(open_workspace().store, "datasets", ALL, options.version)
     document = export_dataset(
         dataset,
         options.format,
