@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from beyondmimic_data.errors import StoreError
+
 _TEMPORARY = re.compile(r"\..+\.tmp(\.[^.]+)?|.+\.partial")
 
 
@@ -27,6 +29,35 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``path``, synced and renamed into place when the block succeeds.
+
+    Whatever ends the block otherwise, an interruption too, removes the temporary folder; a killed process
+    leaves it under its temporary name, ``.<name>.<random>.partial``.
+
+    Raises:
+        StoreError: ``path`` is a file, or a folder with something in it.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        found = "a folder that is not empty" if path.is_dir() else "a file"
+        raise StoreError(f"{path}: found {found}, expected no folder or an empty one; nothing was written")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        for part in [*temporary.rglob("*"), temporary]:
+            sync(part)
+        try:
+            temporary.rename(path)  # takes an empty folder's place, and no other's
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}; nothing was written") from error
+        sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sweep(folder: Path) -> list[Path]:

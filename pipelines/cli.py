@@ -58,8 +58,8 @@ def _run(words: list[str]) -> int:
 
 def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callable[[Any], Any]]]:
     """Return each verb's words, its options for the rest of the command line, and its function."""
+    from pipelines import data_verbs, verbs
     from pipelines import options as o
-    from pipelines import verbs
 
     def of_preset(verb: type[o.Run]) -> Callable[[list[str]], type]:
         return lambda rest: o.with_settings(verb, _value_of("--preset", rest) or verb.preset)
@@ -70,6 +70,8 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
         ("ui",): (lambda _: o.Ui, verbs.ui),
         ("motions", "check"): (lambda _: o.MotionsCheck, verbs.motions_check),
         ("motions", "gait"): (lambda _: o.MotionsGait, verbs.motions_gait),
+        ("data", "diff"): (lambda _: o.DataDiff, data_verbs.data_diff),
+        ("data", "export"): (lambda _: o.DataExport, data_verbs.data_export),
         ("bench",): (lambda _: o.Bench, verbs.bench),
         ("study", "sampling"): (lambda _: o.StudySampling, verbs.study_sampling),
         ("evaluate", "tracking"): (lambda _: o.EvaluateTracking, verbs.evaluate_tracking),

@@ -137,6 +137,36 @@ class EvaluateClosedLoop:
 
 
 @dataclasses.dataclass(frozen=True)
+class DataDiff:
+    """Show what changed from one dataset version to another; reads no step."""
+
+    old: tyro.conf.Positional[str]
+    """Recipe or version of a dataset, or the beginning of one, or `latest` or `previous`."""
+    new: tyro.conf.Positional[str]
+    """The same for the other one."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataExport:
+    """Write a dataset version for other tools, as a LeRobot dataset or as motion NPZ files."""
+
+    format: Literal["lerobot", "npz"]
+    """LeRobot v3.0, or one NPZ an episode in the layout of whole_body_tracking and mjlab."""
+    out: Path
+    """Folder to write; it must not exist, or be empty."""
+    version: str = "latest"
+    """Recipe or version of a dataset, or the beginning of one, or `latest` or `previous`."""
+    skills: tuple[str, ...] = ()
+    """Keys of the skills to export, such as synth__stand; every skill by default."""
+    order: Literal["breadth-first", "depth-first"] = "breadth-first"
+    """Of joints and bodies in NPZ files: whole_body_tracking's, or MuJoCo's and so mjlab's."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Ship:
     """Put a skill's last policy, or the last diffusion policy, where first trainings start from."""
 

@@ -218,7 +218,7 @@ def require_free_space(path: Path, needed_bytes: int) -> None:
     if free < needed_bytes:
         raise StoreError(
             f"{path}: {needed_bytes / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; "
-            "free some space or collect fewer hours"
+            "free some space or ask for less"
         )
 
 

@@ -1,7 +1,7 @@
 """Reading a dataset version: the rollouts of several skills as one range of rows, joined by episode ids."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,8 +30,7 @@ class DatasetReader:
         """
         self.dataset = dataset
         self.description = read_dataset(dataset.path)
-        store = ArtifactStore(dataset.root)
-        rollouts = {entry["skill"]: _find(store, entry["rollouts"]) for entry in self.description["skills"]}
+        rollouts = find_rollouts(dataset, self.description)
         self.skills: tuple[str, ...] = tuple(rollouts)
         infos = [read_array_info(artifact.path) for artifact in rollouts.values()]
         self.schema = infos[0].schema
@@ -45,7 +44,13 @@ class DatasetReader:
         offsets = np.cumsum([0, *(info.padded_rows for info in infos)])
         self.skill_offsets = offsets[:-1]
         """(S,) first row of each skill."""
-        self.episodes = self._join(rollouts)
+        placed = place_episodes(dataset, self.description, rollouts).values()
+        self.episodes = join_tables(
+            [
+                _with_column(part, "first_row", part["start_row"].to_numpy() + offset)
+                for part, offset in zip(placed, self.skill_offsets.tolist(), strict=True)
+            ]
+        )
         """The dataset's episode index, with ``first_row``: where the episode begins in ``rows``."""
 
     def window_starts(
@@ -95,32 +100,64 @@ class DatasetReader:
         if self.mapped:
             populate(self.rows)
 
-    def _join(self, rollouts: dict[str, Artifact]) -> pa.Table:
-        """Place the dataset's episodes: by id in the rollouts' own indexes, never by position."""
-        listed = read_episodes(self.dataset.path / layout.EPISODES)
-        skills = np.array(listed["skill"].to_pylist(), dtype=str)
-        parts = []
-        for offset, (skill, artifact) in zip(self.skill_offsets.tolist(), rollouts.items(), strict=True):
-            part = listed.filter(pa.array(skills == skill))
-            columns = ("episode_id", "start_row", "length")
-            stored = read_episodes(artifact.path / layout.EPISODES, columns=columns).to_pydict()
-            place = dict(zip(stored["episode_id"], zip(stored["start_row"], stored["length"]), strict=True))
-            ids = part["episode_id"].to_pylist()
-            lost = [episode for episode in ids if episode not in place]
-            if lost:
-                raise StoreError(
-                    f"{self.dataset.path}: {len(lost)} episodes, such as {lost[0]!r}, "
-                    f"are not in {artifact.path}; make the dataset again"
-                )
-            starts, lengths = np.array([place[i] for i in ids], np.int64).reshape(-1, 2).T
-            part = _with_column(part, "start_row", starts)
-            part = _with_column(part, "length", lengths)
-            parts.append(_with_column(part, "first_row", starts + offset))
-        joined = join_tables(parts)
-        if joined.num_rows != listed.num_rows:
-            strangers = sorted(set(skills) - set(rollouts))
-            raise StoreError(f"{self.dataset.path}: its index has skills that it does not name: {strangers}")
-        return joined
+
+def find_rollouts(
+    dataset: Artifact, description: Mapping[str, Any], skills: Collection[str] | None = None
+) -> dict[str, Artifact]:
+    """Return the rollouts that a dataset names, by skill, in its order.
+
+    Args:
+        dataset: a dataset's artifact.
+        description: its ``dataset.json``.
+        skills: only these, all by default.
+
+    Raises:
+        StoreError: rollouts are gone, or of another version.
+    """
+    store = ArtifactStore(dataset.root)
+    return {
+        entry["skill"]: _find(store, entry["rollouts"])
+        for entry in description["skills"]
+        if skills is None or entry["skill"] in skills
+    }
+
+
+def place_episodes(
+    dataset: Artifact, description: Mapping[str, Any], rollouts: Mapping[str, Artifact]
+) -> dict[str, pa.Table]:
+    """Place the episodes of skills: by id in their rollouts' own indexes, never by position.
+
+    Returns:
+        The dataset's index by skill; ``start_row`` and ``length`` are rows of that skill's rollouts.
+
+    Raises:
+        StoreError: rollouts lack an episode that the dataset lists, or it lists one of a skill that it does
+            not name.
+    """
+    listed = read_episodes(dataset.path / layout.EPISODES)
+    skills = np.array(listed["skill"].to_pylist(), dtype=str)
+    strangers = sorted(set(skills.tolist()) - {entry["skill"] for entry in description["skills"]})
+    if strangers:
+        raise StoreError(f"{dataset.path}: its index has skills that it does not name: {strangers}")
+    return {
+        skill: _placed(dataset, artifact, listed.filter(pa.array(skills == skill)))
+        for skill, artifact in rollouts.items()
+    }
+
+
+def _placed(dataset: Artifact, rollouts: Artifact, part: pa.Table) -> pa.Table:
+    columns = ("episode_id", "start_row", "length")
+    stored = read_episodes(rollouts.path / layout.EPISODES, columns=columns).to_pydict()
+    place = dict(zip(stored["episode_id"], zip(stored["start_row"], stored["length"]), strict=True))
+    ids = part["episode_id"].to_pylist()
+    lost = [episode for episode in ids if episode not in place]
+    if lost:
+        raise StoreError(
+            f"{dataset.path}: {len(lost)} episodes, such as {lost[0]!r}, "
+            f"are not in {rollouts.path}; make the dataset again"
+        )
+    starts, lengths = np.array([place[i] for i in ids], np.int64).reshape(-1, 2).T
+    return _with_column(_with_column(part, "start_row", starts), "length", lengths)
 
 
 def _with_column(table: pa.Table, name: str, values: np.ndarray) -> pa.Table:

@@ -20,6 +20,8 @@ VERBS = (
     ["ui"],
     ["motions", "check"],
     ["motions", "gait"],
+    ["data", "diff"],
+    ["data", "export"],
     ["bench"],
     ["evaluate", "tracking"],
     ["evaluate", "closed-loop"],
