@@ -71,14 +71,8 @@ def play(
     """
     n = len(clips) * len(seeds)
     backend = MujocoBackend(n, preset.control, feet=feet, num_threads=num_threads)
-    world = TrackingWorld(backend, clips, preset.control, preset.task, ranges, seed=int(seeds[0]))
-    generators = [np.random.default_rng([seed, c]) for c in range(len(clips)) for seed in seeds]
+    world = begin(backend, clips, preset, seeds, ranges, start_frames)
     clip = np.repeat(np.arange(len(clips)), len(seeds))
-    everyone = np.arange(n)
-    world.randomise(everyone, rand.draw(ranges, preset.control, generators))
-    offsets = np.zeros(len(seeds), np.int64) if start_frames is None else start_frames
-    world.reset(everyone, world.library.starts.numpy()[clip] + np.tile(offsets, len(clips)), generators)
-    world.refresh()
     limit = round(seconds * preset.control.control_hz)
     running, steps = np.ones(n, bool), np.zeros(n, np.int64)
     completed, cause = np.zeros(n, bool), np.full(n, -1)
@@ -114,6 +108,27 @@ def play(
         errors={name: total / held_steps for name, total in sums.items()}
         | {"velocity_err_m_s": velocity.mean().numpy()},
     )
+
+
+def begin(
+    backend: MujocoBackend,
+    clips: Sequence[Clip],
+    preset: Preset,
+    seeds: Sequence[int],
+    ranges: RandomisationConfig,
+    start_frames: np.ndarray | None = None,
+) -> TrackingWorld:
+    """Return a world whose robots stand at their starts: of every clip one a seed; see ``play``."""
+    world = TrackingWorld(backend, clips, preset.control, preset.task, ranges, seed=int(seeds[0]))
+    generators = [np.random.default_rng([seed, c]) for c in range(len(clips)) for seed in seeds]
+    everyone = np.arange(len(generators))
+    world.randomise(everyone, rand.draw(ranges, preset.control, generators))
+    starts = np.repeat(world.library.starts.numpy(), len(seeds))
+    if start_frames is not None:
+        starts = starts + np.tile(start_frames, len(clips))
+    world.reset(everyone, starts, generators)
+    world.refresh()
+    return world
 
 
 def summarise(trial: Trial, clips: Sequence[Clip]) -> dict[str, Any]:
@@ -164,6 +179,12 @@ def latency_bins(
     return bins
 
 
+def gate_ranges(preset: Preset) -> RandomisationConfig:
+    """Return what the preset's gate draws for each start."""
+    gate = preset.gate
+    return dataclasses.replace(preset.randomisation, latency_ms=gate.latency_ms, push=gate.push)
+
+
 def gate_trial(
     policy: TrackingPolicy,
     clips: Sequence[Clip],
@@ -175,10 +196,11 @@ def gate_trial(
 ) -> Trial:
     """Play starts under the conditions of the preset's gate: its own, or those of other seeds."""
     gate = preset.gate
-    ranges = dataclasses.replace(preset.randomisation, latency_ms=gate.latency_ms, push=gate.push)
     if seeds is None:
         seeds = range(gate.seed_offset, gate.seed_offset + gate.seeds)
-    return play(policy, clips, preset, seeds, ranges, gate.seconds, feet=feet, num_threads=num_threads)
+    return play(
+        policy, clips, preset, seeds, gate_ranges(preset), gate.seconds, feet=feet, num_threads=num_threads
+    )
 
 
 def evaluate_gate(

@@ -90,17 +90,18 @@ def _concatenate(terms: Sequence[Reflection]) -> tuple[torch.Tensor, torch.Tenso
     return torch.tensor(order), torch.tensor(signs)
 
 
-def _reflect(values: torch.Tensor, reflection: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+def _reflect(
+    values: torch.Tensor, reflection: tuple[torch.Tensor, torch.Tensor], out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the reflection of values (..., D), in ``out`` if that is given."""
     order, signs = reflection
-    return values[..., order] * signs
+    return torch.index_select(values, -1, order, out=out).mul_(signs)
 
 
 def _with_image(values: torch.Tensor, reflection: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
     """Return (2B, D): values (B, D), then their reflection, written once."""
-    order, signs = reflection
     rows, width = values.shape
     both = values.new_empty(2 * rows, width)
     both[:rows] = values
-    torch.index_select(values, 1, order, out=both[rows:])
-    both[rows:] *= signs
+    _reflect(values, reflection, out=both[rows:])
     return both

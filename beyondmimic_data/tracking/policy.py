@@ -63,17 +63,24 @@ class TrackingPolicy(nn.Module):
 
 def save_weights(folder: Path, actor: dict[str, torch.Tensor], critic: dict[str, torch.Tensor]) -> None:
     """Write actor and critic with their normalisers as one safetensors file."""
-    tensors = {f"actor.{k}": v for k, v in actor.items()} | {f"critic.{k}": v for k, v in critic.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, folder / WEIGHTS)
+    tensors = {f"actor.{k}": v for k, v in actor.items()} | {f"critic.{k}": v for k, v in critic.items()}
+    _write(folder / WEIGHTS, tensors)
+
+
+def load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Read what ``save_weights`` wrote.
+
+    Raises:
+        StoreError: the file is missing or damaged.
+    """
+    return _read(folder / WEIGHTS, "policy", "train the skill again")
 
 
 def save_optimizer(folder: Path, state: dict[int, dict[str, torch.Tensor]]) -> None:
     """Write Adam's state of each parameter, by the parameter's number."""
     tensors = {f"{i}.{name}": value for i, values in state.items() for name, value in values.items()}
-    save_file(
-        {name: value.detach().clone().contiguous() for name, value in tensors.items()}, folder / OPTIMIZER
-    )
+    _write(folder / OPTIMIZER, tensors)
 
 
 def load_optimizer(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
@@ -85,27 +92,21 @@ def load_optimizer(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
     path, state = folder / OPTIMIZER, dict[int, dict[str, torch.Tensor]]()
     if not path.exists():
         return state
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"{path}: no readable optimiser ({error}); remove it to go on without") from error
-    for name, value in tensors.items():
+    for name, value in _read(path, "optimiser", "remove it to go on without").items():
         number, field = name.split(".")
         state.setdefault(int(number), {})[field] = value
     return state
 
 
-def load_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Read what ``save_weights`` wrote.
+def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    save_file({name: value.detach().clone().contiguous() for name, value in tensors.items()}, path)
 
-    Raises:
-        StoreError: the file is missing or damaged.
-    """
-    path = folder / WEIGHTS
+
+def _read(path: Path, what: str, advice: str) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise StoreError(f"{path}: no readable policy ({error}); train the skill again") from error
+        raise StoreError(f"{path}: no readable {what} ({error}); {advice}") from error
 
 
 def split_state(tensors: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:

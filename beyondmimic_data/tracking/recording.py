@@ -1,6 +1,5 @@
 """What a tracking policy does, to be looked at: the robot beside its reference."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import torch
 
 from beyondmimic_data.config import Preset
 from beyondmimic_data.motions.clip import Clip
-from beyondmimic_data.sim import randomisation as rand
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
+from beyondmimic_data.tracking.evaluate import begin, gate_ranges
 from beyondmimic_data.tracking.policy import TrackingPolicy
 from beyondmimic_data.tracking.world import TrackingWorld
 from beyondmimic_data.video import Scene, write_video
@@ -25,14 +24,7 @@ def record(policy: TrackingPolicy, clip: Clip, preset: Preset, seconds: float) -
     The reference stands where the clip has it: what separates the two is drift.
     """
     backend = MujocoBackend(1, preset.control, num_threads=1)
-    gate = preset.gate
-    ranges = dataclasses.replace(preset.randomisation, latency_ms=gate.latency_ms, push=gate.push)
-    world = TrackingWorld(backend, [clip], preset.control, preset.task, ranges, seed=SEED)
-    generators = [np.random.default_rng(SEED)]
-    everyone = np.arange(1)
-    world.randomise(everyone, rand.draw(ranges, preset.control, generators))
-    world.reset(everyone, np.zeros(1, np.int64), generators)
-    world.refresh()
+    world = begin(backend, [clip], preset, [SEED], gate_ranges(preset))
     steps = min(round(seconds * preset.control.control_hz), clip.num_frames - 1)
     robot, frames, pushes = [], [], []
     pushed = 0

@@ -1,15 +1,8 @@
-from pathlib import Path
-
 import pytest
 
 from beyondmimic_data.errors import StoreError
 from storage.artifact_names import find_named
 from storage.artifacts import Artifact, ArtifactStore
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(tmp_path)
 
 
 def build(store: ArtifactStore, recipe: str, content: str) -> Artifact:

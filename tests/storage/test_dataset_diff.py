@@ -1,5 +1,4 @@
 import shutil
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -12,11 +11,6 @@ from storage.artifacts import Artifact, ArtifactStore
 from storage.dataset_diff import diff_datasets
 from storage.datasets import split_episodes
 from storage.episode_index import read_episodes, write_episodes
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(tmp_path)
 
 
 @pytest.fixture

@@ -18,11 +18,6 @@ WINDOW = 21
 RUN_UNITS = ((100, 28), (90,))
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(tmp_path)
-
-
 def build_dataset(store: ArtifactStore, recipe: str, *rollouts: Artifact, **left_out: str) -> Artifact:
     with store.build("datasets", "all", recipe) as build:
         pairs = [(artifact.key, artifact) for artifact in rollouts]

@@ -1,5 +1,4 @@
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +12,6 @@ from storage.artifacts import Artifact, ArtifactStore
 from storage.episode_stream import EpisodeStream
 
 RUN_UNITS = ((100, 28), (90,))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(tmp_path)
 
 
 def dataset_of(store: ArtifactStore, **options: str) -> Artifact:

@@ -1,5 +1,4 @@
 import contextlib
-from pathlib import Path
 
 import pytest
 from stored_rollouts import tree_bytes
@@ -7,11 +6,6 @@ from stored_rollouts import tree_bytes
 from beyondmimic_data.errors import StoreError
 from storage.artifacts import Artifact, ArtifactStore, describe
 from storage.garbage import find_garbage, newest, remove_garbage
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(tmp_path)
 
 
 def make(store: ArtifactStore, kind: str, key: str, recipe: str, *parents: Artifact) -> Artifact:

@@ -12,11 +12,6 @@ from storage.integrity import Problem, heal, verify
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(tmp_path)
-
-
-@pytest.fixture
 def rollouts(store: ArtifactStore) -> Artifact:
     return build_rollouts(store, "walk", "r1")
 
