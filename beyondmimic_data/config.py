@@ -148,6 +148,9 @@ class RandomisationConfig:
     friction: Range = (0.5, 2.0)
     mass_scale: Range = (0.8, 1.2)
     damping_scale: Range = (0.9, 1.1)
+    """Factor on the servos' kd."""
+    stiffness_scale: Range = (0.9, 1.1)
+    """Factor on the servos' kp."""
     latency_ms: Range = (0.0, 100.0)
     joint_offset: float = 0.01
     """rad, half width of the joint zero error; shifts targets and observations."""

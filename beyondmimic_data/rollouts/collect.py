@@ -174,7 +174,7 @@ class UnitRun:
         """Record, act and step once; return the environments whose episode ended."""
         world = self.world
         frame = world.frame - 1
-        clean = self.c.policy.act(world.observe()[0])
+        clean = self.c.policy.act(world.observe_actor())
         command = clean + self.noise.sample()
         state = world.state
         row = torch.cat(
@@ -196,13 +196,13 @@ class UnitRun:
             dim=-1,
         )
         self.ticks.append(row.numpy())
-        step = world.step(command, clean)
+        ends = world.advance(command, clean)
         self.errors.append(task.body_pos_error(self.world.tracked).numpy())
         ended = []
         fell, clip_end, causes = (
-            step.fell.numpy(),
-            step.clip_end.numpy(),
-            step.causes.float().argmax(-1).numpy(),
+            ends.fell.numpy(),
+            ends.clip_end.numpy(),
+            ends.causes.float().argmax(-1).numpy(),
         )
         for env, episode in enumerate(self.running):
             if episode is None:

@@ -86,8 +86,12 @@ class Backend(Protocol):
         """Set the state of some environments, sorted ids; ``read`` shows it at once."""
         ...
 
-    def step(self, targets: np.ndarray) -> None:
-        """Advance one control step with joint targets (N, J) in rad, each delayed by its latency."""
+    def step(self, targets: np.ndarray, ids: np.ndarray | None = None) -> None:
+        """Advance one control step with joint targets (N, J) in rad, each delayed by its latency.
+
+        ``ids`` names the environments that somebody still looks at, sorted, all by default; a simulator that
+        steps each by itself leaves the others as they are.
+        """
         ...
 
     def push(self, ids: np.ndarray, lin_vel: np.ndarray, ang_vel: np.ndarray) -> None:

@@ -42,6 +42,7 @@ CHANGES: dict[str, Callable[[rand.Randomisation], rand.Randomisation]] = {
     "friction": lambda draw: dataclasses.replace(draw, friction=draw.friction / 3),
     "mass": lambda draw: dataclasses.replace(draw, mass_scale=draw.mass_scale * 1.2),
     "damping": lambda draw: dataclasses.replace(draw, damping_scale=draw.damping_scale * 1.5),
+    "stiffness": lambda draw: dataclasses.replace(draw, stiffness_scale=draw.stiffness_scale * 1.2),
     "com": lambda draw: dataclasses.replace(draw, com_offset=draw.com_offset + COM_SHIFT),
     "latency": lambda draw: dataclasses.replace(draw, latency_steps=draw.latency_steps + 6),
 }

@@ -169,8 +169,11 @@ class IsaacLabBackend:
         self._delay.restart(ids, joint_pos)
         self._untouched[ids] = True
 
-    def step(self, targets: np.ndarray) -> None:
-        """Advance one control step; every environment applies each target after its own latency."""
+    def step(self, targets: np.ndarray, ids: np.ndarray | None = None) -> None:
+        """Advance one control step; every environment applies each target after its own latency.
+
+        All environments are one launch on the GPU: ``ids`` saves nothing here.
+        """
         for substeps, applied in self._delay.applied(targets):
             command = self._tensor(applied)
             for _ in range(substeps):
@@ -189,7 +192,7 @@ class IsaacLabBackend:
         )
 
     def randomise(self, ids: np.ndarray, draw: Randomisation) -> None:
-        """Set friction, masses, inertias, the torso's centre of mass, servo damping and latency.
+        """Set friction, masses, inertias, the torso's centre of mass, the servos' gains and latency.
 
         Joint offsets belong to the task: they shift targets and observations, not physics.
 
@@ -206,10 +209,11 @@ class IsaacLabBackend:
         com = self._com[ids].clone()
         com[:, self._torso] += self._tensor(draw.com_offset)
         self._robot.set_coms_index(coms=com, **where)
-        damping = np.outer(draw.damping_scale, g1.joint_table().damping)
-        self._robot.write_joint_damping_to_sim_index(
-            damping=self._tensor(damping), joint_ids=self._joints, env_ids=envs
-        )
+        table, joints = g1.joint_table(), {"joint_ids": self._joints, "env_ids": envs}
+        stiffness = self._tensor(np.outer(draw.stiffness_scale, table.stiffness))
+        self._robot.write_joint_stiffness_to_sim_index(stiffness=stiffness, **joints)
+        damping = self._tensor(np.outer(draw.damping_scale, table.damping))
+        self._robot.write_joint_damping_to_sim_index(damping=damping, **joints)
         rows = torch.from_numpy(np.asarray(ids)).to(self._friction.device)[:, None]
         self._friction[rows, self._feet] = self._tensor(draw.friction)[:, None]
         NewtonManager.add_model_change(ModelFlags.SHAPE_PROPERTIES)

@@ -36,6 +36,7 @@ class Stepped:
     ctrl: np.ndarray
     substeps: int
     stage: int
+    ids: np.ndarray | None
 
 
 TraceEvent = Written | Stepped
@@ -136,20 +137,20 @@ class MujocoBackend:
         # All stages: a contact force that no call computed would be another simulation's.
         self.batch.forward(ids=ids, stage=_ACC)
 
-    def step(self, targets: np.ndarray) -> None:
-        """Advance one control step; every environment applies each target after its own latency."""
+    def step(self, targets: np.ndarray, ids: np.ndarray | None = None) -> None:
+        """Advance all or the named environments; each applies each target after its own latency."""
         remaining = self.decimation
         for substeps, applied in self._delay.applied(targets):
             self._ctrl[:] = applied
             remaining -= substeps
-            self._step(substeps, _NONE if remaining else _VEL)
+            self._step(substeps, _NONE if remaining else _VEL, ids)
 
-    def _step(self, substeps: int, stage: int) -> None:
+    def _step(self, substeps: int, stage: int, ids: np.ndarray | None) -> None:
         if self.trace is not None:
-            self.trace.append(Stepped(self._ctrl.copy(), substeps, stage))
+            self.trace.append(Stepped(self._ctrl.copy(), substeps, stage, ids))
         started = time.perf_counter()
         try:
-            self.batch.step(nstep=substeps, stage=stage)
+            self.batch.step(ids=ids, nstep=substeps, stage=stage)
         except SimulationError as error:
             self._mark_failed(error.ids)
         self.physics_seconds += time.perf_counter() - started
@@ -174,7 +175,7 @@ class MujocoBackend:
                 self.batch.forward(ids=event.ids, stage=_ACC)
             else:
                 self._ctrl[:] = event.ctrl
-                self.batch.step(nstep=event.substeps, stage=event.stage)
+                self.batch.step(ids=event.ids, nstep=event.substeps, stage=event.stage)
         return time.perf_counter() - started
 
     def push(self, ids: np.ndarray, lin_vel: np.ndarray, ang_vel: np.ndarray) -> None:
@@ -183,7 +184,7 @@ class MujocoBackend:
         self._qvel[ids, 3:6] += rotations.rotate_inverse(self._qpos[ids, 3:7], ang_vel)
 
     def randomise(self, ids: np.ndarray, draw: Randomisation) -> None:
-        """Set friction, masses, inertias, the torso's centre of mass, servo damping and latency.
+        """Set friction, masses, inertias, the torso's centre of mass, the servos' gains and latency.
 
         Joint offsets belong to the task: they shift targets and observations, not physics.
 
@@ -199,7 +200,10 @@ class MujocoBackend:
         self.batch.expand("body_mass")[rows] = model.body_mass[1:] * draw.mass_scale
         self.batch.expand("body_inertia")[rows] = model.body_inertia[1:] * draw.mass_scale[..., None]
         self.batch.expand("body_ipos")[ids, self._torso] = model.body_ipos[self._torso] + draw.com_offset
-        self.batch.expand("actuator_biasprm")[ids, :, 2] = (
-            model.actuator_biasprm[:, 2] * draw.damping_scale[:, None]
-        )
+        # A position servo's kp stands in the gain and, negative, in the bias; its kd in the bias alone.
+        stiffness, damping = draw.stiffness_scale[:, None], draw.damping_scale[:, None]
+        bias = self.batch.expand("actuator_biasprm")
+        bias[ids, :, 1] = model.actuator_biasprm[:, 1] * stiffness
+        bias[ids, :, 2] = model.actuator_biasprm[:, 2] * damping
+        self.batch.expand("actuator_gainprm")[ids, :, 0] = model.actuator_gainprm[:, 0] * stiffness
         self.batch.set_const(ids)

@@ -19,6 +19,8 @@ class Randomisation:
     """(n, 30) factor on each link's mass and inertia."""
     damping_scale: np.ndarray
     """(n,) factor on every servo's kd; the joints themselves have no damping."""
+    stiffness_scale: np.ndarray
+    """(n,) factor on every servo's kp."""
     com_offset: np.ndarray
     """(n, 3) m, shift of the torso's centre of mass."""
     joint_offset: np.ndarray
@@ -40,6 +42,7 @@ def nominal(n: int) -> Randomisation:
         friction=np.full(n, 0.6),
         mass_scale=np.ones((n, g1.NUM_BODIES)),
         damping_scale=np.ones(n),
+        stiffness_scale=np.ones(n),
         com_offset=np.zeros((n, 3)),
         joint_offset=np.zeros((n, g1.NUM_JOINTS)),
         latency_steps=np.zeros(n, np.int64),
@@ -64,4 +67,5 @@ def draw(
         out.com_offset[i] = rng.uniform(-1, 1, 3) * config.com_offset
         out.joint_offset[i] = rng.uniform(-1, 1, g1.NUM_JOINTS) * config.joint_offset
         out.latency_steps[i] = rng.integers(first, last + 1)
+        out.stiffness_scale[i] = rng.uniform(*config.stiffness_scale)
     return out

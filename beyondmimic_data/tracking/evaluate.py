@@ -79,21 +79,21 @@ def play(
     sums: dict[str, np.ndarray] = {}
     velocity = VelocityError(n, preset.control.control_hz)
     for t in range(min(limit, int(world.library.lengths.max()) - 1)):
-        step = world.step(policy.act(world.observe()[0]))
+        ends = world.advance(policy.act(world.observe_actor()))
         velocity.add(
             world.state,
             world.reference,
             torch.from_numpy(world.pushes),
-            torch.from_numpy(running & ~step.fell.numpy()),
+            torch.from_numpy(running & ~ends.fell.numpy()),
         )
         steps += running
-        fell = step.fell.numpy() & running
+        fell = ends.fell.numpy() & running
         for name, value in world.errors().items():
             held = running & ~fell
             sums[name] = sums.get(name, np.zeros(n)) + np.where(held, value.numpy(), 0.0)
         world.advance_reference()
-        cause[fell] = step.causes.float().argmax(-1).numpy()[fell]
-        done = running & ~fell & (step.clip_end.numpy() | (t + 1 == limit))
+        cause[fell] = ends.causes.float().argmax(-1).numpy()[fell]
+        done = running & ~fell & (ends.clip_end.numpy() | (t + 1 == limit))
         completed |= done
         running &= ~(fell | done)
         if not running.any():

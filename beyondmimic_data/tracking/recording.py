@@ -32,13 +32,13 @@ def record(policy: TrackingPolicy, clip: Clip, preset: Preset, seconds: float) -
         for _ in range(steps):
             before = world.state.root_lin_vel_w[0].numpy().copy()
             frame = int(world.frame[0])
-            step = world.step(policy.act(world.observe()[0]))
+            ends = world.advance(policy.act(world.observe_actor()))
             robot.append(np.concatenate([_root(world), world.state.joint_pos[0].numpy()]))
             frames.append(frame)
             felt = world.state.root_lin_vel_w[0].numpy() - before
             pushes.append(felt if world.pushes[0] > pushed else np.zeros(3))
             pushed = int(world.pushes[0])
-            if step.fell[0]:
+            if ends.fell[0]:
                 break
             world.advance_reference()
     return Scene(np.array(robot), preset.control.control_hz, np.array(pushes), ghost=clip.qpos[frames])

@@ -17,13 +17,9 @@ from beyondmimic_data.tracking.reference import MotionLibrary, ReferenceFrame
 
 
 @dataclasses.dataclass
-class Step:
-    """What one control step did to N environments."""
+class Ends:
+    """Which of N environments a control step ended."""
 
-    reward: torch.Tensor
-    """(N,) weighted sum of the terms, times the control period."""
-    reward_terms: dict[str, torch.Tensor]
-    """Each (N,), weighted, per second."""
     causes: torch.Tensor
     """(N, 4) causes of a fall, in the order of ``task.TERMINATIONS``."""
     clip_end: torch.Tensor
@@ -33,6 +29,16 @@ class Step:
     def fell(self) -> torch.Tensor:
         """(N,) whether any cause ended the episode."""
         return self.causes.any(-1)
+
+
+@dataclasses.dataclass
+class Step(Ends):
+    """What one control step did to N environments that learn."""
+
+    reward: torch.Tensor
+    """(N,) weighted sum of the terms, times the control period."""
+    reward_terms: dict[str, torch.Tensor]
+    """Each (N,), weighted, per second."""
 
 
 class TrackingWorld:
@@ -132,10 +138,21 @@ class TrackingWorld:
 
     def observe(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the actor's noisy observation (N, 160 or 154) and the critic's clean one (N, 287)."""
-        terms = task.actor_terms(
+        terms = self._actor_terms()
+        critic = task.critic_terms(terms, self.tracked, self._latency_s, self.bodies)
+        return self._noisy(terms), torch.cat(list(critic.values()), dim=-1)
+
+    def observe_actor(self) -> torch.Tensor:
+        """Return the actor's noisy observation alone, (N, 160 or 154)."""
+        return self._noisy(self._actor_terms())
+
+    def _actor_terms(self) -> dict[str, torch.Tensor]:
+        return task.actor_terms(
             self.state, self.tracked, self.reference, self.last_action, self._joint_offset, self.bodies
         )
-        critic = task.critic_terms(terms, self.tracked, self._latency_s, self.bodies)
+
+    def _noisy(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the actor's terms in one row an environment, with METHOD 1.2's noise."""
         actor = []
         for name, value in terms.items():
             if name in task.STATE_ESTIMATION_TERMS and not self.config.state_estimation:
@@ -144,33 +161,43 @@ class TrackingWorld:
             if width:
                 value = value + width * (2 * torch.rand(value.shape, generator=self.generator) - 1)
             actor.append(value)
-        noisy = task.limit_anchor_offset(torch.cat(actor, dim=-1), self.last_action.shape[1], self.config)
-        return noisy, torch.cat(list(critic.values()), dim=-1)
+        return task.limit_anchor_offset(torch.cat(actor, dim=-1), self.last_action.shape[1], self.config)
 
-    def step(self, action: torch.Tensor, clean_action: torch.Tensor | None = None) -> Step:
+    def step(self, action: torch.Tensor) -> Step:
+        """Advance one control step and reward it; takes and ends what ``advance`` does."""
+        last_action = self.last_action
+        ends = self.advance(action)
+        terms = task.rewards(
+            self.state, self.tracked, self.reference, action, last_action, self.bodies, self.config
+        )
+        reward = torch.stack(list(terms.values())).sum(0) * self.dt
+        reward = torch.where(ends.causes[:, -1], torch.zeros_like(reward), reward)
+        return Step(ends.causes, ends.clip_end, reward, terms)
+
+    def advance(
+        self,
+        action: torch.Tensor,
+        clean_action: torch.Tensor | None = None,
+        ids: np.ndarray | None = None,
+    ) -> Ends:
         """Advance one control step; the observation shows its new command after ``advance_reference``.
 
         Args:
             action: (N, J) executed action.
             clean_action: what the policy itself asked for, remembered as its last one; by default ``action``.
+            ids: environments that somebody still looks at, sorted, all by default; others may stand still.
         """
-        clean = action if clean_action is None else clean_action
         self._push()
         targets = self.bodies.default_joint_pos + self._joint_offset + self.bodies.action_scale * action
-        self.backend.step(targets.numpy().astype(np.float64))
+        self.backend.step(targets.numpy().astype(np.float64), ids)
         self._elapsed += self.dt
         self.state = self.backend.read()
         self.tracked = task.anchor_reference(self.state, self.reference, self.bodies)
-        terms = task.rewards(
-            self.state, self.tracked, self.reference, clean, self.last_action, self.bodies, self.config
-        )
         causes = task.terminations(self.state, self.tracked, self.reference, self.bodies, self.config)
         clip_end = self.frame >= self.library.last_of_frame[self.frame]
-        self.last_action = clean.clone()
+        self.last_action = (action if clean_action is None else clean_action).clone()
         self.frame = torch.where(clip_end, self.frame, self.frame + 1)
-        reward = torch.stack(list(terms.values())).sum(0) * self.dt
-        reward = torch.where(causes[:, -1], torch.zeros_like(reward), reward)
-        return Step(reward, terms, causes, clip_end)
+        return Ends(causes, clip_end)
 
     def errors(self) -> dict[str, torch.Tensor]:
         """Return the tracking errors (N,) of the last step; ask before the reference advances."""

@@ -60,7 +60,7 @@ def test_the_file_alone_completes_what_the_policy_completes(tmp_path: Path) -> N
     heights = np.zeros((n, STEPS))
     with torch.inference_mode():
         for t in range(STEPS):
-            world.step(policy.act(world.observe()[0]))
+            world.advance(policy.act(world.observe_actor()))
             anchor = world.bodies.anchor
             heights[:, t] = (
                 world.tracked.pos[:, anchor, 2] - world.reference.body_pos_w[:, anchor, 2]

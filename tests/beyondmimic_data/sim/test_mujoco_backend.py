@@ -77,7 +77,9 @@ def test_a_command_takes_effect_after_its_latency(steps):
     assert np.flatnonzero(applied > DEFAULT[10] + 0.1)[0] == steps
 
 
-@pytest.mark.parametrize("field", ["friction", "mass_scale", "damping_scale", "com_offset", "latency_steps"])
+@pytest.mark.parametrize(
+    "field", ["friction", "mass_scale", "damping_scale", "stiffness_scale", "com_offset", "latency_steps"]
+)
 def test_every_parameter_changes_the_motion(field):
     """Two robots slide and bend alike until one parameter of the second differs."""
     backend = MujocoBackend(2, ControlConfig(), num_threads=1)
@@ -86,6 +88,7 @@ def test_every_parameter_changes_the_motion(field):
         "friction": 0.05,
         "mass_scale": 1.2,
         "damping_scale": 0.5,
+        "stiffness_scale": 0.8,
         "com_offset": 0.05,
         "latency_steps": 8,
     }[field]
@@ -108,6 +111,21 @@ def test_draws_stay_in_their_ranges_and_depend_on_their_seed_alone():
     again = rand.draw(config, control, [np.random.default_rng(7)])
     for field in dataclasses.fields(draw):
         np.testing.assert_array_equal(getattr(again, field.name)[0], getattr(draw, field.name)[7])
+
+
+def test_environments_that_nobody_looks_at_stand_still():
+    whole, part = (MujocoBackend(3, ControlConfig(), num_threads=1) for _ in range(2))
+    draw = dataclasses.replace(rand.nominal(3), latency_steps=np.array([3, 5, 0]))
+    for backend in (whole, part):
+        backend.randomise(np.arange(3), draw)
+        place(backend, standing(3))
+    before = part.read()
+    for t in range(10):
+        targets = np.tile(DEFAULT[7:] + 0.3 * np.sin(0.5 * t), (3, 1))
+        whole.step(targets)
+        part.step(targets, np.array([0, 2]))
+    assert torch.equal(part.read().joint_pos[[0, 2]], whole.read().joint_pos[[0, 2]])
+    assert torch.equal(part.read().joint_pos[1], before.joint_pos[1])
 
 
 def test_results_do_not_depend_on_the_number_of_threads():
