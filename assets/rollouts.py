@@ -62,13 +62,14 @@ def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress:
         require_free_space(build.path, len(missing) * sink.unit_bytes)
         with cluster.session():
             workers = cluster.workers(preset.rollouts.cpus_per_worker)
-            figures = collect_units(job, sink, missing, workers=workers, progress=progress)
+            collect_units(job, sink, missing, workers=workers, progress=progress)
         build.digests |= sink.finish()
+        totals = sink.totals()
         build.meta |= {
             "parents": [describe(clips), describe(policy)],
             "max_latency_ms": usable,
-            "hours": sink.kept_rows() / preset.control.control_hz / 3600,
-            "collected": figures,
+            "hours": totals["kept_steps"] / preset.control.control_hz / 3600,
+            **totals,
         }
 
     return reuse_or_build(workspace.store, KIND, skill, wanted_recipe(workspace, clips, policy), make)

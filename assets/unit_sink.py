@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from beyondmimic_data.config import RolloutConfig
 from beyondmimic_data.errors import StoreError
+
+if TYPE_CHECKING:
+    from beyondmimic_data.rollouts.collect import Unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,23 +58,26 @@ class UnitStore:
         )
         return cls(folder, writer.info.chunk_bytes)
 
-    def write_unit(self, unit: int, rows: np.ndarray, episodes: list[dict[str, Any]]) -> None:
+    def write_unit(self, unit: int, result: "Unit") -> None:
         """Store one unit; ``start_row`` of its episodes counts from the unit's first row."""
         writer = self._writer()
         first = writer.first_row(unit)
-        writer.write_unit(unit, rows, [{**e, "start_row": first + e["start_row"]} for e in episodes])
+        episodes = [{**e, "start_row": first + e["start_row"]} for e in result.episodes]
+        figures = {"simulated_steps": result.simulated_steps, "rejected": result.rejected}
+        writer.write_unit(unit, result.rows, episodes, figures)
 
     def missing_units(self) -> list[int]:
         """Return the units still to be collected."""
         return self._writer().missing_units()
 
-    def kept_rows(self) -> int:
-        """Return how many rows all units keep."""
-        from storage.layout import marker_path
-        from storage.units import UnitMarker
-
-        writer = self._writer()
-        return sum(UnitMarker.read(marker_path(self.folder, unit)).rows for unit in range(writer.num_units))
+    def totals(self) -> dict[str, int]:
+        """Return ``kept_steps``, ``simulated_steps``, ``episodes`` and ``rejected`` of the units so far."""
+        totals = dict.fromkeys(("kept_steps", "simulated_steps", "episodes", "rejected"), 0)
+        for marker in self._writer().markers():
+            counts = {"kept_steps": marker.rows, "episodes": len(marker.episodes), **marker.figures}
+            for name in totals:
+                totals[name] += counts[name]
+        return totals
 
     def finish(self) -> dict[str, str]:
         """Write the episode index; returns the digests of the chunk files."""

@@ -271,8 +271,17 @@ class RolloutConfig:
     chunk_steps: int = 65_536
     """Rows of one unit; one Zarr chunk."""
     episode_seconds: float = 20.0
+    """Longest episode; one ends with its clip in any case."""
+    recovery_share: float = 0.1
+    """Share of episodes that begin far off the reference, to show the way back (METHOD 4.6)."""
+    recovery_seconds: float = 5.0
+    """Longest of those."""
+    recovery_scale: float = 2.0
+    """Factor on the pose noise of their resets."""
     drop_before_fall_seconds: float = 2.5
+    """Taken from the end of an episode that fell: what led to it teaches nothing good."""
     min_episode_seconds: float = 1.0
+    """What is left of an episode is rejected below it."""
     noise: NoiseKind = "white"
     noise_std: tuple[float, float, float, float] = (0.05, 0.2, 0.3, 0.4)
     """White noise in action units: base, hips, knees, ankles (METHOD 2.7)."""

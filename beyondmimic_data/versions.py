@@ -6,7 +6,7 @@ motions is ``motions.formats.IMPORTER_VERSION``.
 """
 
 TRACKING = "3"
-ROLLOUTS = "1"
+ROLLOUTS = "2"
 DATASET = "1"
 DIFFUSION = "2"
 CLOSED_LOOP = "1"

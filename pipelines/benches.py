@@ -1,6 +1,5 @@
 """The benchmarks by name; some need both the domain and the store."""
 
-import dataclasses
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -45,11 +44,9 @@ def _train() -> dict[str, Any]:
 
 def _collect() -> dict[str, Any]:
     from assets.unit_sink import UnitStore
-    from beyondmimic_data.bench.collect import ROUNDS, UNIT_STEPS, bench_collect
+    from beyondmimic_data.bench.collect import CONFIG, ROUNDS, bench_collect
     from beyondmimic_data.config import quick
 
-    preset = quick()
-    config = dataclasses.replace(preset.rollouts, chunk_steps=UNIT_STEPS)
     with tempfile.TemporaryDirectory(prefix="bench_collect_") as folder:
-        hz = preset.control.control_hz
-        return bench_collect(UnitStore.create(Path(folder), ["stand"], hz, config, ROUNDS))
+        hz = quick().control.control_hz
+        return bench_collect(UnitStore.create(Path(folder), ["walk"], hz, CONFIG, ROUNDS))

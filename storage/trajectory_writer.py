@@ -6,7 +6,7 @@ any moment: a unit exists when its marker does, and one that is written again ge
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import atomic_path, sweep, write_bytes
-from beyondmimic_data.hashing import canonical_json
+from beyondmimic_data.hashing import canonical_json, hash_file
 from storage import layout
 from storage.episode_index import episode_table, plain_row, write_episodes
 from storage.moments import Moments
@@ -44,7 +44,8 @@ class TrajectoryWriter:
     ) -> "TrajectoryWriter":
         """Create the group, or go on with the one that an interrupted driver left.
 
-        Call it once, in the process that owns the folder, before workers open it.
+        Call it once, in the process that owns the folder, before workers open it. Every byte that is there
+        is read: a unit that is damaged is taken back, so that it is collected again.
 
         Args:
             folder: a rollout artifact's folder while it is built.
@@ -78,6 +79,7 @@ class TrajectoryWriter:
                 raise StoreError(
                     f"{folder}: {name}: found {has}, expected {wants}; remove the folder to start anew"
                 )
+        writer._take_back_damaged()
         return writer
 
     @classmethod
@@ -97,13 +99,20 @@ class TrajectoryWriter:
         """Return the units still to be collected; a damaged one is taken back and counts as missing."""
         return [unit for unit in range(self.num_units) if self._whole_marker(unit) is None]
 
-    def write_unit(self, unit: int, rows: np.ndarray, episodes: Sequence[Mapping[str, Any]]) -> UnitMarker:
+    def write_unit(
+        self,
+        unit: int,
+        rows: np.ndarray,
+        episodes: Sequence[Mapping[str, Any]],
+        figures: Mapping[str, int] | None = None,
+    ) -> UnitMarker:
         """Write a unit: its chunk, padded with NaN, then its marker. A unit that exists is left as it is.
 
         Args:
             unit: number of the unit.
             rows: (R, num_columns) kept steps, episode after episode; R at most ``chunk_steps``, may be 0.
             episodes: index rows; their ``start_row`` and ``length`` cover the R rows in order, without gaps.
+            figures: what else is to be known of the unit, such as what was rejected; sums have a meaning.
 
         Raises:
             StoreError: the rows are not as the schema says, or cannot be written; the unit stays missing.
@@ -124,6 +133,7 @@ class TrajectoryWriter:
             sha256=digest,
             episodes=tuple(plain_row(episode) for episode in episodes),
             moments=Moments.of(block[: len(rows)]),
+            figures=dict(figures or {}),
         )
         try:
             with atomic_path(layout.chunk_path(self.folder, unit)) as temporary:
@@ -135,6 +145,13 @@ class TrajectoryWriter:
                 "Mend that and run again: the units that are there are kept"
             ) from error
         return marker
+
+    def markers(self) -> Iterator[UnitMarker]:
+        """Give the markers of the units that are there, in the units' order."""
+        for unit in range(self.num_units):
+            marker = self._whole_marker(unit)
+            if marker is not None:
+                yield marker
 
     def finish(self) -> dict[str, str]:
         """Write the episode index and the statistics from the markers of all units, in the units' order.
@@ -150,7 +167,7 @@ class TrajectoryWriter:
             raise StoreError(
                 f"{self.folder}: {len(missing)} of {self.num_units} units are missing: {missing[:20]}"
             )
-        markers = [UnitMarker.read(layout.marker_path(self.folder, u)) for u in range(self.num_units)]
+        markers = list(self.markers())
         moments = Moments.merged((m.moments for m in markers), self.schema.num_columns)
         write_episodes(self.folder / layout.EPISODES, episode_table([e for m in markers for e in m.episodes]))
         write_bytes(self.folder / layout.STATISTICS, (canonical_json(moments.to_json()) + "\n").encode())
@@ -158,6 +175,14 @@ class TrajectoryWriter:
             layout.chunk_path(self.folder, m.unit).relative_to(self.folder).as_posix(): m.sha256
             for m in markers
         }
+
+    def _take_back_damaged(self) -> None:
+        """Remove the markers of units whose chunk does not have the bytes that were written."""
+        for marker in list(self.markers()):
+            chunk = layout.chunk_path(self.folder, marker.unit)
+            if hash_file(chunk) != marker.sha256:
+                log.warning("%s: not the bytes that were written; the unit will be collected again", chunk)
+                layout.marker_path(self.folder, marker.unit).unlink()
 
     def _block(self, unit: int, rows: np.ndarray) -> np.ndarray:
         """Return rows as the chunk's bytes: little-endian, padded with NaN."""

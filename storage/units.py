@@ -30,6 +30,8 @@ class UnitMarker:
     """Rows of the episode index, in the order of the rows they stand for."""
     moments: Moments
     """Of the kept rows."""
+    figures: dict[str, int]
+    """What its collector counted, such as rejected episodes."""
 
     def write(self, folder: Path) -> None:
         """Write the marker into a rollout folder, atomically; equal units give equal bytes."""
@@ -39,6 +41,7 @@ class UnitMarker:
             "sha256": self.sha256,
             "episodes": self.episodes,
             "moments": self.moments.to_json(),
+            "figures": self.figures,
         }
         write_bytes(layout.marker_path(folder, self.unit), (canonical_json(value) + "\n").encode())
 
@@ -58,6 +61,7 @@ class UnitMarker:
                 value["sha256"],
                 tuple(value["episodes"]),
                 Moments.from_json(value["moments"]),
+                dict(value["figures"]),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(

@@ -4,63 +4,53 @@ import dataclasses
 import statistics
 import time
 
-import torch
-
 from beyondmimic_data import process
-from beyondmimic_data.config import quick
+from beyondmimic_data.config import RolloutConfig, quick
 from beyondmimic_data.motions.synth import synthesise
-from beyondmimic_data.robots import g1
 from beyondmimic_data.rollouts.collect import UnitCollector, UnitRun, UnitSink
 from beyondmimic_data.sim.mujoco_backend import TraceEvent
+from beyondmimic_data.tracking import shipped
 from beyondmimic_data.tracking.policy import TrackingPolicy
 
-ROUNDS = 3
-UNIT_STEPS = 4096
-
-
-def default_pose_policy(hidden_dims: tuple[int, ...]) -> TrackingPolicy:
-    """Return an actor of the usual size that holds the default pose, so that no training is needed here."""
-    policy = TrackingPolicy(160, g1.NUM_JOINTS, hidden_dims)
-    for parameter in policy.mlp[-1].parameters():
-        torch.nn.init.zeros_(parameter)
-    return policy.eval()
+ROUNDS = 5
+CONFIG = RolloutConfig(num_envs=64, chunk_steps=16_384, episode_seconds=5.0)
+"""Units of a few seconds, with episodes as long to a unit as those of a large collection."""
 
 
 def bench_collect(sink: UnitSink) -> dict[str, float]:
     """Collect and write units on one core, and replay each one's controls and resets bare.
 
     Args:
-        sink: where units are written.
+        sink: where units are written; ``ROUNDS`` of ``CONFIG``.
 
     Returns:
-        ``bare_steps_per_s`` and ``steps_per_s`` (simulated control steps), their ``ratio``, and
-        ``kept_share``, the part of simulated steps that was kept; medians of the rounds.
+        ``bare_steps_per_s`` and ``steps_per_s`` (simulated control steps), ``kept_steps_per_s``, ``ratio`` of
+        the first two, and ``kept_share``, the part of simulated steps that was kept; medians of the rounds,
+        in which collection and bare stepping take turns.
     """
     process.prepare(1)
-    preset = quick()
-    preset = dataclasses.replace(
-        preset,
-        rollouts=dataclasses.replace(
-            preset.rollouts, chunk_steps=UNIT_STEPS, drop_before_fall_seconds=0.0, min_episode_seconds=0.2
-        ),
-    )
-    clip = synthesise("stand", preset.synth, preset.control.control_hz)
-    collector = UnitCollector(default_pose_policy(preset.ppo.hidden_dims), [clip], preset, "stand", 40.0)
-    bare, full, kept = [], [], []
+    preset = dataclasses.replace(quick(), rollouts=CONFIG)
+    clip = synthesise("walk", preset.synth, preset.control.control_hz)
+    policy = TrackingPolicy.load(shipped.FOLDER / shipped.FOUNDATION)
+    collector = UnitCollector(policy, [clip], preset, "walk", preset.gate.latency_ms[1])
+    rounds = []
     for number in range(ROUNDS):
         started = time.perf_counter()
         run = UnitRun(collector, number)
         trace: list[TraceEvent] = []
         run.backend.trace = trace
         unit = run.run()
-        sink.write_unit(number, unit.rows, unit.episodes)
-        full.append(unit.simulated_steps / (time.perf_counter() - started))
+        sink.write_unit(number, unit)
+        seconds = time.perf_counter() - started
         run.backend.trace = None
-        bare.append(unit.simulated_steps / run.backend.replay(trace))
-        kept.append(len(unit.rows) / unit.simulated_steps)
-    return {
-        "bare_steps_per_s": statistics.median(bare),
-        "steps_per_s": statistics.median(full),
-        "ratio": statistics.median(f / b for f, b in zip(full, bare)),
-        "kept_share": statistics.median(kept),
-    }
+        steps, bare = unit.simulated_steps, run.backend.replay(trace)
+        rounds.append(
+            {
+                "bare_steps_per_s": steps / bare,
+                "steps_per_s": steps / seconds,
+                "kept_steps_per_s": len(unit.rows) / seconds,
+                "ratio": bare / seconds,
+                "kept_share": len(unit.rows) / steps,
+            }
+        )
+    return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}

@@ -1,8 +1,8 @@
 """One unit of collection: a pure function of policy, clips, configuration and unit number.
 
-Row t of a unit holds the state read before the action of t acts (``columns`` names the order). Every episode
-that was started is finished, so that a unit's size does not favour short episodes; the last one is cut where
-the unit is full.
+Row t of a unit holds the state read before the action of t acts (``ROW_COLUMNS`` names the order). Every
+episode that was started is finished, so that a unit's size does not favour short episodes; the last one is cut
+where the unit is full.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from beyondmimic_data.config import Preset, RandomisationConfig
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.robots import g1_facts
 from beyondmimic_data.rollouts.noise import ActionNoise
+from beyondmimic_data.rollouts.starts import Start, StartSampler
 from beyondmimic_data.sim import randomisation as rand
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.tracking import task
@@ -42,14 +43,11 @@ MOST_SIMULATED = 20
 """Steps simulated for one unit, in units: a policy that only falls must not keep its collector for ever."""
 ROW_WIDTH = sum(width for _, width in ROW_COLUMNS)
 
-MIN_KEPT_SHARE = 0.2
-"""A unit stops after simulating capacity / share steps, however few it kept."""
-
 
 class UnitSink(Protocol):
     """Where finished units go."""
 
-    def write_unit(self, unit: int, rows: np.ndarray, episodes: list[dict[str, Any]]) -> None:
+    def write_unit(self, unit: int, result: "Unit") -> None:
         """Store one unit; a second call with the same bytes changes nothing."""
         ...
 
@@ -68,13 +66,13 @@ class Unit:
     """Episodes that fell too early to be kept."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class _Running:
     """The episode that an environment is playing."""
 
     number: int
     first_tick: int
-    start_frame: int
+    start: Start
     seed: tuple[int, ...]
     noise_scale: float
     draw: rand.Randomisation
@@ -96,7 +94,6 @@ class UnitCollector:
         self.policy, self.clips, self.preset, self.skill = policy, clips, preset, skill
         self.config = preset.rollouts
         self.ranges = usable_ranges(preset.randomisation, max_latency_ms)
-        self._episode_steps = round(self.config.episode_seconds * preset.control.control_hz)
 
     def collect(self, unit: int) -> Unit:
         """Simulate one unit on one physics thread."""
@@ -107,71 +104,76 @@ class UnitRun:
     """One unit while it is collected."""
 
     def __init__(self, collector: UnitCollector, unit: int) -> None:
+        """Build the simulator; nothing runs yet."""
         self.c, self.unit = collector, unit
         config, preset = collector.config, collector.preset
-        self.n = config.num_envs
+        self.n, self.capacity, self.hz = config.num_envs, config.chunk_steps, preset.control.control_hz
+        self.least = round(config.min_episode_seconds * self.hz)
         self.backend = backend = MujocoBackend(self.n, preset.control, num_threads=1)
         mixed = int(np.random.SeedSequence([config.seed, unit]).generate_state(1)[0])
         self.world = TrackingWorld(
             backend, collector.clips, preset.control, preset.task, collector.ranges, seed=mixed
         )
         self.noise = ActionNoise(config, self.n, mixed + 1)
+        self.starts = StartSampler(self.world.library.lengths.numpy(), config, self.hz)
         self.feet = torch.tensor([backend.contact_bodies.index(name) for name in g1_facts.FOOT_BODIES])
         self.ticks: list[np.ndarray] = []
         self.errors: list[np.ndarray] = []
         self.running: list[_Running | None] = [None] * self.n
+        self.over_at = np.full(self.n, -1)
+        """Tick at which each environment's episode is over at the latest; -1 where none runs."""
         self.finished: dict[int, tuple[np.ndarray, dict[str, Any]]] = {}
-        self.started = self.rejected = self.kept_steps = 0
-        self.hz = preset.control.control_hz
+        self.started = self.rejected = self.simulated_steps = 0
+        self.expected_steps = 0
+        """Steps kept so far, and those that running episodes bring if none falls."""
 
+    @torch.inference_mode()
     def run(self) -> Unit:
-        """Play episodes until those finished and running fill the unit; then let the running ones end."""
+        """Play episodes until those finished and running fill the unit, and let the running ones end."""
         self._start(np.arange(self.n))
-        capacity = self.c.config.chunk_steps
-        most_ticks = MOST_SIMULATED * capacity // self.n
-        while any(r is not None for r in self.running):
-            ended = self._tick()
-            in_flight = sum(len(self.ticks) - r.first_tick for r in self.running if r is not None)
-            if len(ended) and self.kept_steps + in_flight < capacity and len(self.ticks) < most_ticks:
-                self._start(ended)
-            else:
+        while (ids := np.flatnonzero(self.over_at >= 0)).size:
+            ended = self._tick(ids)
+            if not self._start(ended):
                 self.world.advance_reference()
-        return self._assemble(capacity)
+        return self._assemble()
 
-    def _start(self, ids: np.ndarray) -> None:
-        """Begin a new episode in each environment."""
+    def _start(self, ids: np.ndarray) -> bool:
+        """Begin new episodes in environments, as many as the unit has room for; tells whether any began."""
         config, preset = self.c.config, self.c.preset
-        seeds = [(config.seed, self.unit, self.started + i) for i in range(len(ids))]
-        generators = [np.random.default_rng(seed) for seed in seeds]
-        draw = rand.draw(self.c.ranges, preset.control, generators)
-        frames = np.array([self._start_frame(g) for g in generators])
-        scales = np.array([g.uniform(*config.noise_scale) for g in generators])
-        self.world.randomise(ids, draw)
-        self.world.reset(ids, frames, generators)
-        self.noise.reset(ids, scales)
-        for i, env in enumerate(ids):
-            self.running[env] = _Running(
-                self.started + i,
-                len(self.ticks),
-                int(frames[i]),
-                seeds[i],
-                float(scales[i]),
-                draw.take(np.array([i])),
-            )
-        self.started += len(ids)
+        enough = self.simulated_steps >= MOST_SIMULATED * self.capacity
+        episodes, generators = [], []
+        for _ in ids:
+            if enough or self.expected_steps + self.least > self.capacity:
+                break
+            seed = (config.seed, self.unit, self.started)
+            rng = np.random.default_rng(seed)
+            start = self.starts.draw(rng)
+            draw = rand.draw(self.c.ranges, preset.control, [rng])
+            scale = float(rng.uniform(*config.noise_scale))
+            episodes.append(_Running(self.started, len(self.ticks), start, seed, scale, draw))
+            generators.append(rng)
+            self.started += 1
+            self.expected_steps += start.steps
+        if not episodes:
+            return False
+        ids, starts = ids[: len(episodes)], [episode.start for episode in episodes]
+        self.world.randomise(ids, rand.join([episode.draw for episode in episodes]))
+        first = self.world.library.starts.numpy()
+        self.world.reset(
+            ids,
+            np.array([first[start.clip] + start.frame for start in starts]),
+            generators,
+            np.where([start.recovery for start in starts], config.recovery_scale, 1.0),
+        )
+        self.noise.reset(ids, np.array([episode.noise_scale for episode in episodes]))
+        for env, episode in zip(ids, episodes, strict=True):
+            self.running[env] = episode
+            self.over_at[env] = episode.first_tick + episode.start.steps
         self.world.refresh()
+        return True
 
-    def _start_frame(self, rng: np.random.Generator) -> int:
-        """Draw a start uniformly over the seconds of all clips that leave room for a kept episode."""
-        library = self.world.library
-        room = max(round(self.c.config.min_episode_seconds * self.hz), 1)
-        choices = np.maximum(library.lengths.numpy() - 1 - room, 1)
-        pick = int(rng.integers(choices.sum()))
-        clip = int(np.searchsorted(np.cumsum(choices), pick, side="right"))
-        return int(library.starts[clip]) + pick - int(choices[:clip].sum())
-
-    def _tick(self) -> np.ndarray:
-        """Record, act and step once; return the environments whose episode ended."""
+    def _tick(self, ids: np.ndarray) -> np.ndarray:
+        """Record, act and step the running environments once; return those whose episode ended."""
         world = self.world
         frame = world.frame - 1
         clean = self.c.policy.act(world.observe_actor())
@@ -196,54 +198,46 @@ class UnitRun:
             dim=-1,
         )
         self.ticks.append(row.numpy())
-        ends = world.advance(command, clean)
-        self.errors.append(task.body_pos_error(self.world.tracked).numpy())
-        ended = []
-        fell, clip_end, causes = (
-            ends.fell.numpy(),
-            ends.clip_end.numpy(),
-            ends.causes.float().argmax(-1).numpy(),
-        )
-        for env, episode in enumerate(self.running):
-            if episode is None:
-                continue
-            length = len(self.ticks) - episode.first_tick
+        ends = world.advance(command, clean, ids)
+        self.simulated_steps += len(ids)
+        self.errors.append(task.body_pos_error(world.tracked).numpy())
+        fell = ends.fell.numpy()
+        over = fell | ends.clip_end.numpy() | (len(self.ticks) >= self.over_at)
+        ended = ids[over[ids]]
+        for env in ended:
             if fell[env]:
-                self._finish(env, episode, f"fall:{task.TERMINATIONS[causes[env]]}")
-            elif clip_end[env]:
-                self._finish(env, episode, "clip_end")
-            elif length >= self.c._episode_steps:
-                self._finish(env, episode, "time_out")
+                self._finish(env, f"fall:{task.TERMINATIONS[int(ends.causes[env].int().argmax())]}")
             else:
-                continue
-            ended.append(env)
-        return np.array(ended, dtype=np.int64)
+                self._finish(env, "clip_end" if ends.clip_end[env] else "time_out")
+        return ended
 
-    def _finish(self, env: int, episode: _Running, termination: str) -> None:
+    def _finish(self, env: int, termination: str) -> None:
         """Keep an ended episode, less what led to its fall, or reject it."""
-        self.running[env] = None
-        config = self.c.config
+        episode, config = self.running[env], self.c.config
+        assert episode is not None, "only a running episode ends"
+        self.running[env], self.over_at[env] = None, -1
         raw = len(self.ticks) - episode.first_tick
-        length = (
-            raw - round(config.drop_before_fall_seconds * self.hz) if termination.startswith("fall") else raw
-        )
-        if length < round(config.min_episode_seconds * self.hz):
+        lost = round(config.drop_before_fall_seconds * self.hz) if termination.startswith("fall") else 0
+        length = raw - lost
+        if length < self.least:
             self.rejected += 1
+            self.expected_steps -= episode.start.steps
             return
+        self.expected_steps += length - episode.start.steps
         span = slice(episode.first_tick, episode.first_tick + length)
         rows = np.stack([tick[env] for tick in self.ticks[span]])
         errors = np.array([tick[env] for tick in self.errors[span]])
-        clip = int(self.world.library.clip_of_frame[episode.start_frame])
-        draw = episode.draw
-        self.kept_steps += length
+        pushes = [push for push in self.world.pushes[env] if push.seconds < length / self.hz]
+        start, draw = episode.start, episode.draw
         self.finished[episode.number] = (
             rows,
             {
+                "episode_id": f"{self.c.skill}-{self.unit:05d}-{episode.number:06d}",
                 "skill": self.c.skill,
-                "clip": self.world.library.clip_names[clip],
+                "clip": self.world.library.clip_names[start.clip],
                 "unit": self.unit,
-                "length": length,
-                "start_frame": episode.start_frame - int(self.world.library.starts[clip]),
+                "start_frame": start.frame,
+                "recovery": start.recovery,
                 "seed": "-".join(map(str, episode.seed)),
                 "termination": termination,
                 "raw_length": raw,
@@ -251,8 +245,11 @@ class UnitRun:
                 "latency_ms": float(draw.latency_steps[0] * self.c.preset.control.physics_dt * 1e3),
                 "friction": float(draw.friction[0]),
                 "damping_scale": float(draw.damping_scale[0]),
+                "stiffness_scale": float(draw.stiffness_scale[0]),
                 "noise_std": episode.noise_scale,
-                "pushes": int(self.world.pushes[env]),
+                "pushes": len(pushes),
+                "push_seconds": [push.seconds for push in pushes],
+                "push_velocity": [float(v) for p in pushes for v in (*p.lin_vel, *p.ang_vel)],
                 "mass_scale": draw.mass_scale[0].tolist(),
                 "joint_offset": draw.joint_offset[0].tolist(),
                 "com_offset": draw.com_offset[0].tolist(),
@@ -260,28 +257,27 @@ class UnitRun:
             },
         )
 
-    def _assemble(self, capacity: int) -> Unit:
+    def _assemble(self) -> Unit:
         """Lay the kept episodes out in the order in which they were planned, cut at the unit's capacity."""
-        least = round(self.c.config.min_episode_seconds * self.hz)
         parts, episodes, used = [], [], 0
         for number in sorted(self.finished):
             rows, entry = self.finished[number]
-            room = capacity - used
-            if room < least:
+            room = self.capacity - used
+            if room < self.least:
                 break
             rows = rows[:room]
-            entry |= {
-                "episode_id": f"{self.c.skill}-{self.unit:05d}-{number:06d}",
-                "start_row": used,
-                "length": len(rows),
-            }
             parts.append(rows)
-            episodes.append(entry)
+            episodes.append({**entry, "start_row": used, "length": len(rows)})
             used += len(rows)
         rows = np.concatenate(parts) if parts else np.empty((0, ROW_WIDTH), np.float32)
-        return Unit(rows.astype(np.float32), episodes, len(self.ticks) * self.n, self.rejected)
+        return Unit(rows.astype(np.float32), episodes, self.simulated_steps, self.rejected)
 
 
 def units_for_hours(hours: float, preset: Preset) -> int:
-    """Return how many units hold at least ``hours`` of kept steps, at least one."""
-    return max(1, -(-round(hours * 3600 * preset.control.control_hz) // preset.rollouts.chunk_steps))
+    """Return how many units hold at least ``hours`` of kept steps, at least one.
+
+    A unit ends with up to the shortest episode less than it has room for.
+    """
+    control, config = preset.control, preset.rollouts
+    full = config.chunk_steps - round(config.min_episode_seconds * control.control_hz) + 1
+    return max(1, -(-round(hours * 3600 * control.control_hz) // max(full, 1)))

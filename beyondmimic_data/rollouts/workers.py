@@ -1,5 +1,6 @@
 """Collection on Ray: actors that write whole units and return statistics only."""
 
+import collections
 import dataclasses
 import logging
 import time
@@ -8,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.config import Preset
-from beyondmimic_data.errors import GateError
+from beyondmimic_data.errors import BeyondMimicError, GateError
 from beyondmimic_data.rollouts.collect import UnitSink
 
 log = logging.getLogger(__name__)
+
+MOST_LOST = 10
+"""Workers that may die without a unit done in between: what kills each at once is no accident."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,28 +50,21 @@ class Collector:
         self._collector = UnitCollector(policy, clips, job.preset, job.skill, job.max_latency_ms)
         self._sink = sink
 
-    def run(self, unit: int) -> dict[str, Any]:
-        """Collect and store one unit; returns its statistics.
+    def run(self, unit: int) -> int:
+        """Collect and store one unit; returns its kept steps.
 
         Raises:
             GateError: nothing of what was simulated could be kept.
+            StoreError: the unit cannot be written.
         """
-        started = time.perf_counter()
         result = self._collector.collect(unit)
         if not result.episodes:
             raise GateError(
                 f"{self._collector.skill}: all {result.rejected} episodes of unit {unit} fell before they "
                 "could be kept; train the skill longer or collect with less noise"
             )
-        self._sink.write_unit(unit, result.rows, result.episodes)
-        return {
-            "unit": unit,
-            "kept_steps": len(result.rows),
-            "simulated_steps": result.simulated_steps,
-            "episodes": len(result.episodes),
-            "rejected": result.rejected,
-            "seconds": time.perf_counter() - started,
-        }
+        self._sink.write_unit(unit, result)
+        return len(result.rows)
 
 
 def collect_units(
@@ -77,8 +74,8 @@ def collect_units(
     *,
     workers: int,
     progress: Callable[[str], None] = log.info,
-) -> list[dict[str, Any]]:
-    """Collect units on Ray actors; a killed actor is restarted and its unit tried again.
+) -> None:
+    """Collect units on Ray actors; one that dies is replaced and its unit collected again.
 
     Args:
         job: the skill.
@@ -87,28 +84,69 @@ def collect_units(
         workers: actors at most.
         progress: receives a line after every unit.
 
-    Returns:
-        The statistics of each unit, in the order of their numbers.
+    Raises:
+        BeyondMimicError: a unit cannot be collected or written, or workers die as fast as they start.
     """
     import ray
-    from ray.util import ActorPool
 
-    cpus = job.preset.rollouts.cpus_per_worker
-    remote = ray.remote(num_cpus=cpus, max_restarts=-1, max_task_retries=3)(Collector)
-    actors: list[Any] = [remote.remote(job, sink) for _ in range(min(workers, len(units)))]
-    pool, done, started = ActorPool(actors), [], time.perf_counter()
-    hz = job.preset.control.control_hz
+    actor = ray.remote(num_cpus=job.preset.rollouts.cpus_per_worker)(Collector)
+    waiting, shown = collections.deque(units), _Progress(job, len(units), progress)
+    running: dict[Any, tuple[Any, int]] = {}
+    idle = [actor.remote(job, sink) for _ in range(min(workers, len(units)))]
+    lost = 0
     try:
-        for result in pool.map_unordered(lambda actor, unit: actor.run.remote(unit), list(units)):
-            done.append(result)
-            hours = sum(r["kept_steps"] for r in done) / hz / 3600
-            elapsed = time.perf_counter() - started
-            left = elapsed / len(done) * (len(units) - len(done))
-            progress(
-                f"{job.skill}: {len(done)}/{len(units)} units, {hours:.2f} h kept, "
-                f"{hours * 3600 * hz / elapsed:.0f} steps/s, {left:.0f} s left"
-            )
+        while waiting or running:
+            while waiting and idle:
+                worker, unit = idle.pop(), waiting.popleft()
+                running[worker.run.remote(unit)] = worker, unit
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            worker, unit = running.pop(done)
+            try:
+                kept = ray.get(done)
+            except ray.exceptions.RayActorError as error:
+                lost += 1
+                if lost > MOST_LOST:
+                    raise BeyondMimicError(
+                        f"{job.skill}: {lost} workers died one after the other, the last with: "
+                        f"{str(error).splitlines()[0]}"
+                    ) from error
+                log.warning("%s: the worker of unit %d died; another one collects it", job.skill, unit)
+                waiting.appendleft(unit)
+                worker = actor.remote(job, sink)
+            else:
+                lost = 0
+                shown.add(kept)
+            idle.append(worker)
     finally:
-        for actor in actors:
-            ray.kill(actor)
-    return sorted(done, key=lambda r: r["unit"])
+        for worker in [*idle, *(worker for worker, _ in running.values())]:
+            ray.kill(worker)
+
+
+class _Progress:
+    """A line after every unit: what is done, how fast, and how long the rest takes."""
+
+    def __init__(self, job: CollectionJob, units: int, line: Callable[[str], None]) -> None:
+        self._skill, self._hz, self._units, self._line = (
+            job.skill,
+            job.preset.control.control_hz,
+            units,
+            line,
+        )
+        self._done = self._kept = 0
+        self._began = time.perf_counter()
+
+    def add(self, kept_steps: int) -> None:
+        """Count a unit and say so."""
+        self._done += 1
+        self._kept += kept_steps
+        elapsed = time.perf_counter() - self._began
+        left = elapsed / self._done * (self._units - self._done)
+        self._line(
+            f"{self._skill}: {self._done}/{self._units} units, {self._kept / self._hz / 3600:.2f} h kept, "
+            f"{self._kept / elapsed:.0f} steps/s, {_clock(left)} left"
+        )
+
+
+def _clock(seconds: float) -> str:
+    """Return a span of time as a person reads it."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -31,9 +31,11 @@ class Randomisation:
     def __len__(self) -> int:
         return len(self.friction)
 
-    def take(self, index: np.ndarray) -> "Randomisation":
-        """Return the rows of some environments."""
-        return Randomisation(**{f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)})
+
+def join(draws: Sequence[Randomisation]) -> Randomisation:
+    """Return the environments of several draws, one after the other."""
+    names = [field.name for field in dataclasses.fields(Randomisation)]
+    return Randomisation(**{name: np.concatenate([getattr(d, name) for d in draws]) for name in names})
 
 
 def nominal(n: int) -> Randomisation:

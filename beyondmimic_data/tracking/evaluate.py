@@ -79,11 +79,11 @@ def play(
     sums: dict[str, np.ndarray] = {}
     velocity = VelocityError(n, preset.control.control_hz)
     for t in range(min(limit, int(world.library.lengths.max()) - 1)):
-        ends = world.advance(policy.act(world.observe_actor()))
+        ends = world.advance(policy.act(world.observe_actor()), ids=np.flatnonzero(running))
         velocity.add(
             world.state,
             world.reference,
-            torch.from_numpy(world.pushes),
+            torch.tensor([len(pushes) for pushes in world.pushes]),
             torch.from_numpy(running & ~ends.fell.numpy()),
         )
         steps += running

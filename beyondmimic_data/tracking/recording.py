@@ -27,17 +27,14 @@ def record(policy: TrackingPolicy, clip: Clip, preset: Preset, seconds: float) -
     world = begin(backend, [clip], preset, [SEED], gate_ranges(preset))
     steps = min(round(seconds * preset.control.control_hz), clip.num_frames - 1)
     robot, frames, pushes = [], [], []
-    pushed = 0
     with torch.inference_mode():
         for _ in range(steps):
-            before = world.state.root_lin_vel_w[0].numpy().copy()
-            frame = int(world.frame[0])
+            frame, felt = int(world.frame[0]), len(world.pushes[0])
             ends = world.advance(policy.act(world.observe_actor()))
             robot.append(np.concatenate([_root(world), world.state.joint_pos[0].numpy()]))
             frames.append(frame)
-            felt = world.state.root_lin_vel_w[0].numpy() - before
-            pushes.append(felt if world.pushes[0] > pushed else np.zeros(3))
-            pushed = int(world.pushes[0])
+            new = world.pushes[0][felt:]
+            pushes.append(new[0].lin_vel if new else np.zeros(3))
             if ends.fell[0]:
                 break
             world.advance_reference()

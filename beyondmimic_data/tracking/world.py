@@ -41,6 +41,18 @@ class Step(Ends):
     """Each (N,), weighted, per second."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Push:
+    """A velocity that was added to a floating base, world frame."""
+
+    seconds: float
+    """Time since the reset."""
+    lin_vel: np.ndarray
+    """(3,) m/s."""
+    ang_vel: np.ndarray
+    """(3,) rad/s."""
+
+
 class TrackingWorld:
     """N environments that track clips.
 
@@ -74,7 +86,8 @@ class TrackingWorld:
         self._latency_s = torch.zeros(n, 1)
         self._next_push = np.full(n, np.inf)
         self._elapsed = np.zeros(n)
-        self.pushes = np.zeros(n, np.int64)
+        self.pushes: list[list[Push]] = [[] for _ in range(n)]
+        """What pushed each environment since its reset."""
         self.state: RobotState = first
         self.reference: ReferenceFrame = self.library.at(self.frame)
         self.tracked = task.anchor_reference(self.state, self.reference, self.bodies)
@@ -88,7 +101,11 @@ class TrackingWorld:
         self._latency_s[ids, 0] = torch.from_numpy(draw.latency_steps * self.control.physics_dt).float()
 
     def reset(
-        self, ids: np.ndarray, frames: np.ndarray, generators: Sequence[np.random.Generator] | None = None
+        self,
+        ids: np.ndarray,
+        frames: np.ndarray,
+        generators: Sequence[np.random.Generator] | None = None,
+        pose_scale: np.ndarray | None = None,
     ) -> None:
         """Place environments on reference frames, with METHOD 1.6's noise.
 
@@ -97,20 +114,24 @@ class TrackingWorld:
             frames: library frame of each, never the last of its clip.
             generators: one noise source an environment, so that a seed decides one episode; by default all
                 share the world's own.
+            pose_scale: (n,) factor on the noise of base pose and joints, 1 by default.
         """
         if not len(ids):
             return
         n, config = len(ids), self.config
+        far = np.ones((n, 1)) if pose_scale is None else np.asarray(pose_scale)[:, None]
         start = torch.from_numpy(np.asarray(frames)).long()
         ref = self.library.at(start)
         pos, quat = ref.body_pos_w[:, 0].numpy().astype(float), ref.body_quat_w[:, 0].numpy().astype(float)
         noise = self._uniform(n, 18 + self.last_action.shape[1], generators)
-        pos = pos + noise[:, :3] * config.reset_position
-        quat = rotations.multiply(rotations.from_rotation_vector(noise[:, 3:6] * config.reset_rotation), quat)
+        pos = pos + far * noise[:, :3] * config.reset_position
+        quat = rotations.multiply(
+            rotations.from_rotation_vector(far * noise[:, 3:6] * config.reset_rotation), quat
+        )
         scale = 1.0 if self.ranges.push else 0.0
         lin_vel = ref.body_lin_vel_w[:, 0].numpy() + scale * noise[:, 6:9] * self.ranges.push_linear
         ang_vel = ref.body_ang_vel_w[:, 0].numpy() + scale * noise[:, 9:12] * self.ranges.push_angular
-        joints = ref.joint_pos.numpy() + noise[:, 18:] * config.reset_joint
+        joints = ref.joint_pos.numpy() + far * noise[:, 18:] * config.reset_joint
         joints = np.clip(joints, self.bodies.soft_lower.numpy(), self.bodies.soft_upper.numpy())
         self.backend.write(
             ids, pos, rotations.normalize(quat), lin_vel, ang_vel, joints, ref.joint_vel.numpy().astype(float)
@@ -118,7 +139,8 @@ class TrackingWorld:
         self.frame[ids] = start + 1
         self.last_action[ids] = 0.0
         self._elapsed[ids] = 0.0
-        self.pushes[ids] = 0
+        for env in ids:
+            self.pushes[env] = []
         self._next_push[ids] = self._push_delay(noise[:, 12]) if self.ranges.push else np.inf
 
     def _push_delay(self, noise: np.ndarray) -> np.ndarray:
@@ -213,8 +235,8 @@ class TrackingWorld:
         if not len(due):
             return
         noise = self.rng.uniform(-1, 1, (len(due), 7))
-        self.backend.push(
-            due, noise[:, :3] * self.ranges.push_linear, noise[:, 3:6] * self.ranges.push_angular
-        )
-        self.pushes[due] += 1
+        linear, angular = noise[:, :3] * self.ranges.push_linear, noise[:, 3:6] * self.ranges.push_angular
+        self.backend.push(due, linear, angular)
+        for env, lin_vel, ang_vel in zip(due, linear, angular, strict=True):
+            self.pushes[env].append(Push(float(self._elapsed[env]), lin_vel, ang_vel))
         self._next_push[due] = self._elapsed[due] + self._push_delay(noise[:, 6])

@@ -108,7 +108,24 @@ def test_every_parameter_is_recorded_and_latency_stays_usable(unit):
         assert len(episode["mass_scale"]) == 30
         assert len(episode["joint_offset"]) == 29
         assert len(episode["com_offset"]) == 3
+        assert 0.9 <= episode["stiffness_scale"] <= 1.1
+        assert len(episode["push_seconds"]) == episode["pushes"]
+        assert len(episode["push_velocity"]) == 6 * episode["pushes"]
     assert len({e["friction"] for e in unit.episodes}) == len(unit.episodes)
+
+
+def test_a_recorded_push_is_in_the_states(policy, clip, preset):
+    pushed = dataclasses.replace(
+        preset,
+        randomisation=dataclasses.replace(
+            preset.randomisation, push_interval=(0.5, 0.5), push_linear=(3.0, 3.0, 0.0)
+        ),
+    )
+    unit = UnitCollector(policy, [clip], pushed, "stand", 0.0).collect(0)
+    episode = next(e for e in unit.episodes if e["pushes"] and e["push_seconds"][0] * 50 + 1 < e["length"])
+    row = episode["start_row"] + round(episode["push_seconds"][0] * 50)
+    speed = unit.rows[:, COLUMN["root_lin_vel_w"]]
+    np.testing.assert_allclose(speed[row + 1, :2] - speed[row, :2], episode["push_velocity"][:2], atol=0.8)
 
 
 def test_usable_latency_is_cut_and_never_empty(preset):
@@ -117,10 +134,17 @@ def test_usable_latency_is_cut_and_never_empty(preset):
     assert usable_ranges(preset.randomisation, -1.0).latency_ms == (0.0, 0.0)
 
 
-def test_hours_are_rounded_up_to_whole_units(preset):
-    hour = 3600 * 50 / preset.rollouts.chunk_steps
-    assert units_for_hours(1.0, preset) == int(np.ceil(hour))
+def test_units_hold_the_hours_though_each_ends_a_little_early(preset):
+    surely_kept = preset.rollouts.chunk_steps - 49
+    assert units_for_hours(1.0, preset) == int(np.ceil(3600 * 50 / surely_kept))
     assert units_for_hours(1e-6, preset) == 1
+
+
+def test_a_unit_is_full_and_starts_no_episode_in_vain(unit, preset):
+    assert preset.rollouts.chunk_steps - len(unit.rows) < 50
+    recorded = sum(e["raw_length"] for e in unit.episodes)
+    assert recorded <= unit.simulated_steps
+    assert unit.rejected > 0 or recorded == unit.simulated_steps
 
 
 def test_coloured_noise_has_the_published_memory():
