@@ -1,6 +1,8 @@
 """The dataset version: which skills teach, which do not and why, and how episodes are split."""
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,8 +11,8 @@ from assets import recipes
 from assets.building import ALL, failure, reuse_or_build
 from assets.motion import find_motion, refusal
 from assets.motion import wanted_recipe as motion_recipe
-from assets.presentation import RECIPE, materialised, plain_failures, table
-from assets.rollouts import find_rollouts, rollouts
+from assets.presentation import RECIPE, materialised, picture, plain_failures, table
+from assets.rollouts import OVERVIEW, find_rollouts, rollouts
 from assets.rollouts import wanted_recipe as rollouts_recipe
 from assets.tracking_policy import find_policy, gate_verdict
 from assets.tracking_policy import wanted_recipe as policy_recipe
@@ -104,6 +106,7 @@ def build_dataset(workspace: Workspace) -> Artifact:
             validation_fraction=config.validation_fraction,
             split_seed=config.split_seed,
         )
+        _draw(build.path, list(found.included.values()), workspace.preset.control.control_hz)
         build.meta |= {
             "parents": [describe(artifact) for artifact in found.included.values()],
             "skills": sorted(found.included),
@@ -111,6 +114,19 @@ def build_dataset(workspace: Workspace) -> Artifact:
         }
 
     return reuse_or_build(workspace.store, KIND, ALL, found.recipe(workspace), make)
+
+
+def _draw(folder: Path, included: Sequence[Artifact], control_hz: float) -> None:
+    """Draw what the episodes of all skills cover, into the artifact."""
+    from beyondmimic_data.rollouts import overview
+    from storage.episode_index import read_episodes
+    from storage.layout import EPISODES
+
+    columns = ["skill", "clip", "start_frame", "length", "termination"]
+    episodes = read_episodes(folder / EPISODES).select(columns).to_pylist()
+    frames = {clip: n for rollouts in included for clip, n in rollouts.meta["clip_frames"].items()}
+    passes = overview.coverage(episodes, frames, control_hz)
+    overview.plot_overview(episodes, passes, control_hz, "skill", folder / OVERVIEW)
 
 
 def rolled_out_latency(data: Artifact, workspace: Workspace) -> tuple[float, float]:
@@ -176,5 +192,6 @@ def _shown(artifact: Artifact, found: Survey) -> dict[str, Any]:
         "hours": description["statistics"]["hours"],
         "episodes": description["statistics"]["episodes"],
         "skills": table([{c: entry[c] for c in columns} for entry in description["skills"]]),
+        "coverage": picture(artifact.path / OVERVIEW),
         "left_out": _left_out(found),
     }

@@ -1,5 +1,6 @@
 """Domain-randomised rollouts of each skill that passed its gate."""
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -8,7 +9,7 @@ from assets import recipes
 from assets.building import Progress, reuse_or_build
 from assets.motion import accepted_clips, build_motion, content_version
 from assets.partitions import skills
-from assets.presentation import RECIPE, materialised, plain_failures, progress_of, table
+from assets.presentation import RECIPE, materialised, picture, plain_failures, progress_of, table
 from assets.tracking_policy import build_policy, gate_verdict, tracking_policy
 from assets.unit_sink import UnitStore
 from assets.workspace import Workspace
@@ -21,6 +22,8 @@ from beyondmimic_data.tracking.policy_files import EVALUATION
 from storage.artifacts import Artifact, Build, describe, require_free_space
 
 KIND = "rollouts"
+OVERVIEW, RANDOMISATION = "overview.png", "randomisation.png"
+"""Pictures of what the episodes cover, why they ended, and what was drawn for them."""
 
 
 def wanted_recipe(workspace: Workspace, motion_artifact: Artifact, policy: Artifact) -> str:
@@ -49,6 +52,7 @@ def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress:
         raise GateError(f"{skill}: {reason}")
 
     def make(build: Build) -> None:
+        from beyondmimic_data.motions.clip import Clip
         from beyondmimic_data.rollouts.collect import units_for_hours
         from beyondmimic_data.rollouts.workers import CollectionJob, collect_units
 
@@ -65,10 +69,13 @@ def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress:
             collect_units(job, sink, missing, workers=workers, progress=progress)
         build.digests |= sink.finish()
         totals = sink.totals()
+        frames = {name: Clip.load(path).num_frames for name, path in zip(names, paths, strict=True)}
+        _draw(build.path, frames, preset, usable)
         build.meta |= {
             "parents": [describe(clips), describe(policy)],
             "max_latency_ms": usable,
             "hours": totals["kept_steps"] / preset.control.control_hz / 3600,
+            "clip_frames": frames,
             **totals,
         }
 
@@ -118,19 +125,39 @@ def _none(policy: Artifact, reason: str) -> dg.MaterializeResult:
     )
 
 
+def _draw(folder: Path, clip_frames: dict[str, int], preset: Preset, max_latency_ms: float) -> None:
+    """Draw what a person looks at first, into the artifact: equal episodes give equal pictures."""
+    from beyondmimic_data.rollouts import overview
+    from storage.episode_index import read_episodes
+    from storage.layout import EPISODES
+
+    episodes = read_episodes(folder / EPISODES).select(overview.COLUMNS).to_pylist()
+    hz = preset.control.control_hz
+    passes = overview.coverage(episodes, clip_frames, hz)
+    overview.plot_overview(episodes, passes, hz, "clip", folder / OVERVIEW)
+    quantities = overview.drawn(episodes, preset.randomisation, preset.rollouts, max_latency_ms)
+    overview.plot_drawn(quantities, folder / RANDOMISATION)
+
+
 def _shown(artifact: Artifact, preset: Preset) -> dict[str, Any]:
+    from beyondmimic_data.rollouts.overview import coverage
     from storage.episode_index import read_episodes
     from storage.layout import EPISODES
 
     episodes = read_episodes(artifact.path / EPISODES)
     lengths, errors = (episodes[name].to_numpy() for name in ("length", "body_pos_err_m"))
-    ends = [str(end) for end in episodes["termination"].to_pylist()]
+    meta, rows = artifact.meta, episodes.select(["clip", "start_frame", "length"]).to_pylist()
+    passes = coverage(rows, meta["clip_frames"], preset.control.control_hz)
     return {
         "episodes": episodes.num_rows,
         "hours": float(lengths.sum()) / preset.control.control_hz / 3600,
+        "rejected_episodes": meta["rejected"],
+        "kept_share": meta["kept_steps"] / meta["simulated_steps"],
+        "fewest_passes_of_a_second": float(min(one.min(initial=float("inf")) for one in passes.values())),
         "body_pos_err_m": float(errors.mean()),
-        "max_latency_ms": artifact.meta["max_latency_ms"],
-        "terminations": table([{"ended": e, "episodes": ends.count(e)} for e in sorted(set(ends))]),
+        "max_latency_ms": meta["max_latency_ms"],
+        "coverage": picture(artifact.path / OVERVIEW),
+        "randomisation": picture(artifact.path / RANDOMISATION),
         "first_episodes": table(_head(episodes)),
     }
 

@@ -266,10 +266,10 @@ class RolloutConfig:
 
     hours: float = 4.0
     """Kept hours of each skill: a new skill leaves the others' rollouts as they are. 25 skills make 100 h."""
-    num_envs: int = 256
+    num_envs: int = 128
     """Environments stepped together in one unit of work."""
-    chunk_steps: int = 65_536
-    """Rows of one unit; one Zarr chunk."""
+    chunk_steps: int = 131_072
+    """Rows of one unit; one Zarr chunk. An episode is at most an environment's share of it long."""
     episode_seconds: float = 20.0
     """Longest episode; one ends with its clip in any case."""
     recovery_share: float = 0.1

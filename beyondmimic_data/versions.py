@@ -7,7 +7,7 @@ motions is ``motions.formats.IMPORTER_VERSION``.
 
 TRACKING = "3"
 ROLLOUTS = "2"
-DATASET = "1"
+DATASET = "2"
 DIFFUSION = "2"
 CLOSED_LOOP = "1"
 DEPLOYMENT = "1"

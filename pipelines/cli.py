@@ -67,6 +67,7 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
     return {
         ("run",): (of_preset(o.Run), verbs.run),
         ("train",): (of_preset(o.Train), verbs.train),
+        ("collect",): (of_preset(o.Collect), verbs.collect),
         ("ui",): (lambda _: o.Ui, verbs.ui),
         ("motions", "check"): (lambda _: o.MotionsCheck, verbs.motions_check),
         ("motions", "gait"): (lambda _: o.MotionsGait, verbs.motions_gait),

@@ -35,6 +35,14 @@ class Train(Run):
 
 
 @dataclasses.dataclass(frozen=True)
+class Collect(Run):
+    """Collect rollouts, training skills that lack a policy first, and make a dataset version of them."""
+
+    skills: tuple[str, ...] = ()
+    """Keys of the skills to collect, such as synth__stand; every skill by default."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Ui:
     """Open the Dagster UI, with the sensors and schedules that keep the graph up to date."""
 
@@ -76,7 +84,7 @@ class MotionsGait:
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """Time a hot path against its own limit in the same run; takes at most 50 seconds."""
+    """Time a hot path against its own limit in the same run; takes at most 90 seconds."""
 
     name: tyro.conf.Positional[Literal["physics", "windows", "ppo", "collect", "train", "retarget"]]
     """What to time."""

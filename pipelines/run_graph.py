@@ -15,7 +15,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from assets.building import ALL
 from assets.closed_loop_report import REPORT
-from assets.dataset import rollouts_or_reason, survey
+from assets.dataset import find_dataset, rollouts_or_reason, survey
 from assets.motion import find_motion
 from assets.motion_folder import SYNTHESISED, add_motions, add_synthesised
 from assets.partitions import SKILLS
@@ -91,6 +91,10 @@ class GraphRun:
         token = combined_token(self.instance, self.workspace)
         return self._execute(combined_pipeline.name, token, None, COMBINED_ASSETS)
 
+    def dataset(self) -> Outcome:
+        """Make the dataset version of all skills that may teach."""
+        return self._execute(combined_pipeline.name, None, None, COMBINED_ASSETS[:1])
+
     def _execute(self, job: str, token: str | None, partition: str | None, assets: Sequence[str]) -> Outcome:
         tags = {DRIVER_TAG: driver(), **({TOKEN_TAG: token} if token else {})}
         result = self._definitions.resolve_job_def(job).execute_in_process(
@@ -125,7 +129,7 @@ def run_graph(workspace: Workspace, motions: Sequence[Path], cluster: Cluster) -
     with _opened(workspace, motions, cluster) as (graph, keys):
         outcomes = _side_by_side(graph, keys, _run_skill, _complete)
         log.info("skills done after %.1f minutes; now what they share", (time.monotonic() - started) / 60)
-        shared = _run_combined(graph)
+        shared = _interruptible(graph.combined)
     found = survey(workspace)
     if not found.included:
         raise GateError(f"no skill may teach, so that nothing was trained on them: {found.reasons()}")
@@ -157,12 +161,50 @@ def train_skills(
         ConfigError: no such skill.
     """
     with _opened(workspace, motions, cluster) as (graph, keys):
-        for skill in skills:
-            if skill not in keys:
-                raise ConfigError("skills", skill, "one of " + ", ".join(keys))
-        wanted = [key for key in keys if key in skills] if skills else keys
-        outcomes = _side_by_side(graph, wanted, _train_skill, _trained)
+        outcomes = _side_by_side(graph, _chosen(keys, skills), _train_skill, _trained)
     return [_training_line(workspace, key, outcome) for key, outcome in outcomes.items()]
+
+
+def collect_skills(
+    workspace: Workspace, motions: Sequence[Path], cluster: Cluster, skills: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Synthesise, add motions, run skills as far as their rollouts, and make a dataset version.
+
+    Args:
+        workspace: where, and with which numbers.
+        motions: files and folders to add to the motion folder.
+        cluster: where actors run.
+        skills: keys; every skill by default.
+
+    Returns:
+        ``skills``, a line each with ``hours``, ``episodes``, ``rejected``, ``kept_share`` and ``problem``;
+        ``dataset``, the version of all skills that may teach, if there are any; ``minutes``.
+
+    Raises:
+        ConfigError: no such skill.
+    """
+    started = time.monotonic()
+    with _opened(workspace, motions, cluster) as (graph, keys):
+        outcomes = _side_by_side(graph, _chosen(keys, skills), _run_skill, _complete)
+        _interruptible(graph.dataset)
+    made = find_dataset(workspace)
+    return {
+        "skills": [_collection_line(workspace, key, outcome) for key, outcome in outcomes.items()],
+        "dataset": made.version if made else None,
+        "minutes": (time.monotonic() - started) / 60,
+    }
+
+
+def _chosen(keys: Sequence[str], skills: Sequence[str]) -> list[str]:
+    """Return the skills that were asked for, in the order of all; every skill where none was.
+
+    Raises:
+        ConfigError: one of them does not exist.
+    """
+    for skill in skills:
+        if skill not in keys:
+            raise ConfigError("skills", skill, "one of " + ", ".join(keys))
+    return [key for key in keys if key in skills] if skills else list(keys)
 
 
 @contextlib.contextmanager
@@ -245,10 +287,10 @@ def _run_skill(graph: GraphRun, key: str) -> Outcome:
     return outcome
 
 
-def _run_combined(graph: GraphRun) -> Outcome:
-    """Run what all skills share."""
+def _interruptible(run: Callable[[], Outcome]) -> Outcome:
+    """Run what all skills share, or a part of it; an interruption stays one."""
     try:
-        return graph.combined()
+        return run()
     except DagsterExecutionInterruptedError as error:
         raise KeyboardInterrupt from error
 
@@ -273,6 +315,21 @@ def _training_line(workspace: Workspace, key: str, outcome: Outcome) -> dict[str
         "passed": gate["passed"],
         "completion": gate["completion"],
         "problem": outcome.problem,
+    }
+
+
+def _collection_line(workspace: Workspace, key: str, outcome: Outcome) -> dict[str, Any]:
+    """Return what a skill's collection came to."""
+    found = rollouts_or_reason(workspace, key)
+    if isinstance(found, str):
+        nothing = {"hours": 0.0, "episodes": 0, "rejected": 0, "kept_share": None}
+        return {"skill": key, **nothing, "problem": outcome.problem or found}
+    meta = found.meta
+    return {
+        "skill": key,
+        **{name: meta[name] for name in ("hours", "episodes", "rejected")},
+        "kept_share": meta["kept_steps"] / meta["simulated_steps"],
+        "problem": None,
     }
 
 

@@ -60,6 +60,16 @@ def train(options: o.Train) -> Result:
     return Result(lines, text, ok=all(line["completion"] is not None for line in lines))
 
 
+def collect(options: o.Collect) -> Result:
+    """Collect the rollouts of skills, and make a dataset version of all that may teach."""
+    from beyondmimic_data.cluster import Cluster
+    from pipelines.run_graph import collect_skills
+
+    document = collect_skills(_workspace_of(options), _paths_of(options), Cluster(), options.skills)
+    lines = document["skills"]
+    return Result(document, _collection_text(document), ok=all(line["problem"] is None for line in lines))
+
+
 def ui(options: o.Ui) -> Result:
     """Run the UI until it is interrupted."""
     from pipelines.ui import HOST, running_ui
@@ -328,6 +338,16 @@ def _training_text(line: dict[str, Any]) -> str:
         return f"{line['skill']}: no policy: {line['problem']}"
     verdict = "passed" if line["passed"] else "failed"
     return f"{line['skill']}: {line['completion']:.0%} of starts complete, gate {verdict}"
+
+
+def _collection_text(document: dict[str, Any]) -> str:
+    rows = [("skill", "hours", "episodes", "rejected", "kept", "")]
+    for line in document["skills"]:
+        share = f"{line['kept_share']:.1%}" if line["kept_share"] is not None else "-"
+        counts = (str(line["episodes"]), str(line["rejected"]))
+        rows.append((line["skill"], f"{line['hours']:.2f}", *counts, share, line["problem"] or ""))
+    end = f"dataset {document['dataset'] or 'none: no skill may teach'}, {document['minutes']:.1f} minutes"
+    return "\n".join([*aligned(rows, left=(0, 5)), "", end])
 
 
 def _last_policy(workspace: Workspace, skill: str) -> Artifact:

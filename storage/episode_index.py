@@ -27,6 +27,7 @@ REQUIRED: dict[str, pa.DataType] = {
 KNOWN: dict[str, pa.DataType] = {
     "start_frame": pa.int64(),
     "raw_length": pa.int64(),
+    "recovery": pa.bool_(),
     "verdict": pa.string(),
     "latency_ms": pa.float64(),
     "friction": pa.float64(),
@@ -34,6 +35,8 @@ KNOWN: dict[str, pa.DataType] = {
     "mass_scale": pa.list_(pa.float64()),
     "joint_offset": pa.list_(pa.float64()),
     "com_offset": pa.list_(pa.float64()),
+    "push_seconds": pa.list_(pa.float64()),
+    "push_velocity": pa.list_(pa.float64()),
 }
 """Types of the columns that rollouts record; a column that is in neither list gets the type of its values."""
 

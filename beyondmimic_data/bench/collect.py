@@ -13,7 +13,7 @@ from beyondmimic_data.tracking import shipped
 from beyondmimic_data.tracking.policy import TrackingPolicy
 
 ROUNDS = 5
-CONFIG = RolloutConfig(num_envs=64, chunk_steps=16_384, episode_seconds=5.0)
+CONFIG = RolloutConfig(chunk_steps=32_768, episode_seconds=5.0)
 """Units of a few seconds, with episodes as long to a unit as those of a large collection."""
 
 

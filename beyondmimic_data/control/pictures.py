@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from beyondmimic_data.control.closed_loop import FALLEN_HEAD_HEIGHT, Recording
 from beyondmimic_data.control.protocols import Command
-from beyondmimic_data.files import atomic_path
+from beyondmimic_data.plots import save_figure
 
 
 def plot_recording(recording: Recording, commands: Sequence[Command], path: Path) -> None:
     """Draw head height, forward velocity and turn rate of every robot over time, and their paths."""
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(9, 5), dpi=80, layout="constrained")
     height, speed, turn, path_axes = figure.subplots(2, 2).flat
     t = np.arange(len(recording.qpos)) / recording.control_hz
     style = {"lw": 0.7, "alpha": 0.6}
@@ -37,5 +35,4 @@ def plot_recording(recording: Recording, commands: Sequence[Command], path: Path
     moved = recording.qpos[:, :, :2] - recording.qpos[:1, :, :2]
     path_axes.plot(moved[..., 0], moved[..., 1], **style)
     path_axes.set(xlabel="x, m", ylabel="y, m", aspect="equal")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=80, format="png")
+    save_figure(figure, path)

@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from beyondmimic_data.files import atomic_path
+from beyondmimic_data.plots import save_figure
 
 
 def plot_training(
     curve: Sequence[dict[str, float]], validation: Sequence[dict[str, Any]], path: Path
 ) -> None:
     """Draw the loss over time and the last validation error of the current action by noise level."""
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(8, 3), dpi=80, layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot([p["step"] for p in curve], [p["loss"] for p in curve], label="training")
     left.plot([v["step"] for v in validation], [v["loss"] for v in validation], "o-", label="validation")
@@ -25,5 +23,4 @@ def plot_training(
     right.plot([int(k) for k in by_level], [v["action_rms"] for v in by_level.values()], "o-")
     right.set(xlabel="noise level", ylabel="RMS error of the current action")
     right.set_ylim(bottom=0)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=80, format="png")
+    save_figure(figure, path)

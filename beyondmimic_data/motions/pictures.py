@@ -1,23 +1,18 @@
 """Pictures of a clip: a plot of its figures over time, and a contact sheet of the moving robot."""
 
-import io
 from pathlib import Path
 
 import mujoco
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from beyondmimic_data import rotations
-from beyondmimic_data.files import write_bytes
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.motions.plausible import FEET, sole_points_of
 from beyondmimic_data.motions.quality import QualityReport
+from beyondmimic_data.plots import save_figure
 from beyondmimic_data.rendering import OffscreenRenderer, picture_spec
 
-COLOURS = 64
-"""Colours of a picture's palette; few keep it under the size that a web page embeds."""
 LEGS = ("hip_pitch", "knee", "ankle_pitch")
 CELL = (240, 300)
 """Width and height in pixels of one frame of a contact sheet."""
@@ -55,7 +50,7 @@ def plot_clip(clip: Clip, report: QualityReport, path: Path) -> None:
     speeds.set(xlabel="time (s)", ylabel="speed (rad/s)", title=f"fastest joint (peak: {fastest})")
     verdict = "accepted" if report.accepted else f"refused: {report.reason}"
     figure.suptitle(f"{clip.name}: {clip.duration:.1f} s, {verdict}", fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def contact_sheet(clip: Clip, path: Path, frames: int = 8) -> None:
@@ -83,14 +78,4 @@ def contact_sheet(clip: Clip, path: Path, frames: int = 8) -> None:
             lookat = np.array([*clip.body_pos_w[frame, 0, :2], 0.62])
             axis.imshow(renderer.render(data, lookat, azimuth=azimuth))
             axis.set_title(f"{frame / clip.fps:.2f} s", fontsize=9)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG with a small palette."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    stream = io.BytesIO()
-    picture.quantize(COLOURS).save(stream, "PNG", optimize=True)
-    write_bytes(path, stream.getvalue())
+    save_figure(figure, path)

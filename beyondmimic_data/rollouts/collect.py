@@ -1,8 +1,8 @@
 """One unit of collection: a pure function of policy, clips, configuration and unit number.
 
 Row t of a unit holds the state read before the action of t acts (``ROW_COLUMNS`` names the order). Every
-episode that was started is finished, so that a unit's size does not favour short episodes; the last one is cut
-where the unit is full.
+episode that was started is finished, so that a unit's size does not favour short episodes; the last one is
+cut where the unit is full.
 """
 
 import dataclasses
@@ -41,6 +41,8 @@ ROW_COLUMNS: tuple[tuple[str, int], ...] = (
 """What a row holds, in order, with widths."""
 MOST_SIMULATED = 20
 """Steps simulated for one unit, in units: a policy that only falls must not keep its collector for ever."""
+SHORTEST_SHARE = 2
+"""Length down to which the last episodes of a unit are shortened, in shortest episodes."""
 ROW_WIDTH = sum(width for _, width in ROW_COLUMNS)
 
 
@@ -147,7 +149,7 @@ class UnitRun:
                 break
             seed = (config.seed, self.unit, self.started)
             rng = np.random.default_rng(seed)
-            start = self.starts.draw(rng)
+            start = self.starts.draw(rng, self._longest_now())
             draw = rand.draw(self.c.ranges, preset.control, [rng])
             scale = float(rng.uniform(*config.noise_scale))
             episodes.append(_Running(self.started, len(self.ticks), start, seed, scale, draw))
@@ -171,6 +173,14 @@ class UnitRun:
             self.over_at[env] = episode.first_tick + episode.start.steps
         self.world.refresh()
         return True
+
+    def _longest_now(self) -> int:
+        """Return how long an episode may be that begins now: an even share of the rows still to come.
+
+        Without this the last episodes would run on, with most environments idle.
+        """
+        share = -(-(self.capacity - self.expected_steps) // self.n)
+        return max(share, SHORTEST_SHARE * self.least)
 
     def _tick(self, ids: np.ndarray) -> np.ndarray:
         """Record, act and step the running environments once; return those whose episode ended."""

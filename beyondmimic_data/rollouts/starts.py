@@ -33,21 +33,17 @@ class StartSampler:
         """Prepare for clips of ``lengths`` (C,) frames."""
         self._last = np.asarray(lengths, np.int64) - 1
         self._least = max(round(config.min_episode_seconds * control_hz), 1)
-        self._usual = self._spans(round(config.episode_seconds * control_hz))
-        self._recovery = self._spans(round(config.recovery_seconds * control_hz))
+        self._usual = round(config.episode_seconds * control_hz)
+        self._recovery = round(config.recovery_seconds * control_hz)
         self._recovery_share = config.recovery_share
 
-    def _spans(self, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return each clip's span, the first place of it, and the running count of its places."""
+    def draw(self, rng: np.random.Generator, most_steps: int) -> Start:
+        """Draw one start of an episode of at most ``most_steps``, and what the configuration allows."""
+        recovery = bool(rng.random() < self._recovery_share)
+        longest = min(self._recovery if recovery else self._usual, most_steps)
         span = np.minimum(max(longest, 1), self._last)
         first = -np.maximum(span - self._least, 0)
-        places = np.maximum(self._last - self._least, 0) - first + 1
-        return span, first, np.cumsum(places)
-
-    def draw(self, rng: np.random.Generator) -> Start:
-        """Draw one start."""
-        recovery = bool(rng.random() < self._recovery_share)
-        span, first, counts = self._recovery if recovery else self._usual
+        counts = np.cumsum(np.maximum(self._last - self._least, 0) - first + 1)
         pick = int(rng.integers(counts[-1]))
         clip = int(np.searchsorted(counts, pick, side="right"))
         place = int(first[clip]) + pick - int(counts[clip - 1] if clip else 0)

@@ -89,7 +89,7 @@ def collect_units(
     """
     import ray
 
-    actor = ray.remote(num_cpus=job.preset.rollouts.cpus_per_worker)(Collector)
+    actor: Any = ray.remote(num_cpus=job.preset.rollouts.cpus_per_worker)(Collector)
     waiting, shown = collections.deque(units), _Progress(job, len(units), progress)
     running: dict[Any, tuple[Any, int]] = {}
     idle = [actor.remote(job, sink) for _ in range(min(workers, len(units)))]
@@ -117,6 +117,8 @@ def collect_units(
                 lost = 0
                 shown.add(kept)
             idle.append(worker)
+            while idle and not waiting:  # its CPUs may serve another skill while the last units are done
+                ray.kill(idle.pop())
     finally:
         for worker in [*idle, *(worker for worker, _ in running.values())]:
             ray.kill(worker)

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from beyondmimic_data.files import atomic_path
+from matplotlib.figure import Figure
+
+from beyondmimic_data.plots import save_figure
 
 
 def plot_training(record: dict[str, Any], evaluation: dict[str, Any], path: Path) -> None:
@@ -14,12 +16,8 @@ def plot_training(record: dict[str, Any], evaluation: dict[str, Any], path: Path
         evaluation: what ``evaluate_gate`` returned.
         path: PNG to write.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), dpi=70, layout="constrained")
+    figure = Figure(figsize=(11, 3.2), dpi=70, layout="constrained")
+    axes = figure.subplots(1, 3)
     curve = record["curve"]
     steps = [p["steps"] / 1e6 for p in curve]
     axes[0].plot(steps, [p["reward_per_step"] for p in curve], color="tab:blue")
@@ -52,6 +50,4 @@ def plot_training(record: dict[str, Any], evaluation: dict[str, Any], path: Path
     )
     for axis in axes:
         axis.grid(alpha=0.3)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
-    plt.close(figure)
+    save_figure(figure, path)

@@ -17,6 +17,7 @@ from pipelines import options as o
 VERBS = (
     ["run"],
     ["train"],
+    ["collect"],
     ["ui"],
     ["motions", "check"],
     ["motions", "gait"],

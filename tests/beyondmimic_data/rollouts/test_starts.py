@@ -10,10 +10,10 @@ HZ = 50
 USUAL = RolloutConfig(recovery_share=0.0)
 
 
-def draws(lengths, config, n=20_000):
+def draws(lengths, config, n=20_000, most=10**6):
     sampler = StartSampler(np.array(lengths), config, HZ)
     rng = np.random.default_rng(0)
-    return [sampler.draw(rng) for _ in range(n)]
+    return [sampler.draw(rng, most) for _ in range(n)]
 
 
 @pytest.mark.parametrize("frames", [201, 501, 6201])
@@ -40,6 +40,15 @@ def test_an_episode_ends_with_its_clip_and_is_long_enough():
         assert 0 <= start.frame < last
         assert min(50, last) <= start.steps <= last - start.frame
         assert not start.recovery
+
+
+def test_a_shorter_episode_covers_as_evenly():
+    passes = np.zeros(501)
+    for start in draws([501], USUAL, most=120):
+        assert start.steps <= 120
+        passes[start.frame : start.frame + start.steps] += 1
+    seconds = passes[:500].reshape(-1, HZ).mean(1)
+    assert seconds.min() > 0.75 * seconds.mean()
 
 
 def test_recoveries_are_their_share_and_short():
