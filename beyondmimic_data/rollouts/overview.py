@@ -1,4 +1,4 @@
-"""What episodes cover and how they were randomised: as figures, and as pictures that a person looks at first."""
+"""What episodes cover and how they were randomised: figures, and pictures that a person looks at first."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ def coverage(episodes: Episodes, clip_frames: Mapping[str, int], control_hz: flo
         control_hz: frames a second.
 
     Returns:
-        For each clip (seconds,) passes, the mean over the frames of each second; the last second may be short.
+        For each clip (seconds,) passes, the mean over the frames of each second; the last may be short.
     """
     edges = {clip: np.zeros(frames + 1, np.int64) for clip, frames in clip_frames.items()}
     for episode in episodes:
