@@ -63,6 +63,8 @@ def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress:
         names, units = [path.stem for path in paths], units_for_hours(preset.rollouts.hours, preset)
         sink = UnitStore.create(build.path, names, preset.control.control_hz, preset.rollouts, units)
         missing = sink.missing_units()
+        if len(missing) < units:
+            progress(f"{skill}: going on with {units - len(missing)} of {units} units that are there")
         require_free_space(build.path, len(missing) * sink.unit_bytes)
         with cluster.session():
             workers = cluster.workers(preset.rollouts.cpus_per_worker)

@@ -1,4 +1,4 @@
-"""What the command line's verbs about dataset versions do: compare two, and export one."""
+"""What the command line's verbs about stored data do: compare, export, verify, clean up, and disturb."""
 
 import logging
 from collections.abc import Mapping
@@ -37,6 +37,72 @@ def data_export(options: o.DataExport) -> Result:
         progress=log.info,
     )
     return Result(document, _export_text(document))
+
+
+def data_verify(options: o.DataVerify) -> Result:
+    """Compare stored bytes with what was recorded, and heal what differs if asked to."""
+    from storage.integrity import heal, verify
+
+    store = open_workspace().store
+    kinds = options.kinds or store.kinds()
+    artifacts = [a for kind in kinds for key in store.keys(kind) for a in store.list(kind, key)]
+    found, size = [], 0
+    for artifact in artifacts:
+        problems = verify(artifact.path)
+        size += sum(path.stat().st_size for path in artifact.path.rglob("*") if path.is_file())
+        found += [
+            {"artifact": str(artifact.path), "file": p.file, "problem": p.what, "remedy": p.remedy}
+            for p in problems
+        ]
+        if problems and options.heal:
+            heal(store, artifact, problems)
+    document = {
+        "artifacts": len(artifacts),
+        "bytes": size,
+        "problems": found,
+        "healed": bool(found and options.heal),
+    }
+    lines = [f"{line['artifact']}/{line['file']}: {line['problem']}; {line['remedy']}" for line in found]
+    if document["healed"]:
+        lines.append("what is damaged was removed: collect or run again to make just that again")
+    elif found:
+        lines.append("--heal removes what is damaged; the next collection or run makes just that again")
+    verdict = f"{len(found)} problems" if found else "every byte is as it was written"
+    lines.append(f"{len(artifacts)} artifacts, {size / 1e9:.2f} GB read: {verdict}")
+    return Result(document, "\n".join(lines), ok=not found or options.heal)
+
+
+def data_gc(options: o.DataGc) -> Result:
+    """List, and if asked to remove, what nothing kept refers to."""
+    from storage.garbage import find_garbage, newest, remove_garbage
+
+    store = open_workspace().store
+    garbage = find_garbage(store, newest(store), partials=options.partials)
+    folders = [str(path) for path in (*(a.path for a in garbage.artifacts), *garbage.partials)]
+    removed = [str(path) for path in remove_garbage(store, garbage)] if options.remove else []
+    document = {"folders": folders, "bytes": garbage.bytes, "removed": removed}
+    verdict = f"{len(removed)} of them removed" if options.remove else "--remove removes them"
+    end = f"{len(folders)} folders, {garbage.bytes / 1e9:.2f} GB, that nothing needs; {verdict}"
+    return Result(document, "\n".join([*folders, end if folders else "nothing to remove"]))
+
+
+def chaos_collect(options: o.ChaosCollect) -> Result:
+    """Disturb a collection in every way and compare what it wrote with that of a calm one."""
+    from pipelines.chaos import chaos_collect
+
+    document = chaos_collect(options.kills, options.seed, log.info)
+    rows = [("incident", "times", "units done", "in the log")]
+    for line in document["incidents"]:
+        done = ", ".join(map(str, line["units_done"]))
+        rows.append((line["kind"], str(line["times"]), done, line["evidence"]))
+    lines = [*aligned(rows, left=(0, 2, 3)), ""]
+    lines += [f"skipped: {reason}" for reason in document["skipped"]]
+    verdict = "equal to the calm one's, byte by byte" if document["equal"] else "NOT those of the calm one"
+    lines.append(
+        f"{document['units']} units, {document['episodes']} episodes, each once: {document['each_once']}; "
+        f"files {verdict}; {document['seconds']:.0f} s, calm {document['calm_seconds']:.0f} s"
+    )
+    return Result(document, "\n".join(lines), ok=document["ok"])
 
 
 def _export_text(document: Mapping[str, Any]) -> str:

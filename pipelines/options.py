@@ -175,6 +175,42 @@ class DataExport:
 
 
 @dataclasses.dataclass(frozen=True)
+class DataVerify:
+    """Read every byte of the store and compare it with what was recorded; exits 1 if something is damaged."""
+
+    heal: Flag = False
+    """Remove what is damaged; the next collection or run makes just that again."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of artifacts, such as rollouts; every kind by default."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataGc:
+    """List what neither the newest artifacts nor their ancestors need; removes nothing unless told to."""
+
+    remove: Flag = False
+    """Remove what is listed; what a process is building stays."""
+    partials: Flag = False
+    """Count interrupted builds too; a build of the same recipe would go on with them."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ChaosCollect:
+    """Disturb a collection in every way, and compare its bytes with those of a calm one; needs no motions."""
+
+    kills: int = 50
+    """Times that a worker or the driver is killed with SIGKILL."""
+    seed: int = 0
+    """Of the moments and the victims."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Ship:
     """Put a skill's last policy, or the last diffusion policy, where first trainings start from."""
 

@@ -269,18 +269,18 @@ class UnitRun:
 
     def _assemble(self) -> Unit:
         """Lay the kept episodes out in the order in which they were planned, cut at the unit's capacity."""
-        parts, episodes, used = [], [], 0
+        self.ticks.clear()  # a unit is large: what is copied goes at once
+        self.errors.clear()
+        rows, episodes, used = np.empty((self.capacity, ROW_WIDTH), np.float32), [], 0
         for number in sorted(self.finished):
-            rows, entry = self.finished[number]
-            room = self.capacity - used
-            if room < self.least:
+            kept, entry = self.finished.pop(number)
+            length = min(len(kept), self.capacity - used)
+            if length < self.least:
                 break
-            rows = rows[:room]
-            parts.append(rows)
-            episodes.append({**entry, "start_row": used, "length": len(rows)})
-            used += len(rows)
-        rows = np.concatenate(parts) if parts else np.empty((0, ROW_WIDTH), np.float32)
-        return Unit(rows.astype(np.float32), episodes, self.simulated_steps, self.rejected)
+            rows[used : used + length] = kept[:length]
+            episodes.append({**entry, "start_row": used, "length": length})
+            used += length
+        return Unit(rows[:used], episodes, self.simulated_steps, self.rejected)
 
 
 def units_for_hours(hours: float, preset: Preset) -> int:

@@ -32,7 +32,7 @@ COLUMNS = [
     "push_velocity",
 ]
 """What of an index is read here."""
-BINS = 30
+BINS = 20
 MOST_CLIPS = 40
 """Rows of the coverage picture; the clips that are passed least often are shown."""
 
@@ -95,7 +95,7 @@ def drawn(
     ]
     for axis, name in enumerate("xyz"):
         half = ranges.com_offset[axis] * 1e3
-        found.append(Drawn(f"torso's centre of mass, {name}, mm", com[:, axis], _around(half)))
+        found.append(Drawn(f"torso COM {name}, mm", com[:, axis], _around(half)))
     if ranges.push:
         found += [
             Drawn("push, horizontal, m/s", pushes[:, :2].ravel(), _around(ranges.push_linear[0])),
@@ -154,7 +154,8 @@ def plot_overview(
     table = np.full((len(shown), max((len(passes[clip]) for clip in shown), default=1)), np.nan)
     for row, clip in enumerate(shown):
         table[row, : len(passes[clip])] = passes[clip]
-    image = seconds.imshow(table, aspect="auto", interpolation="nearest", vmin=0, cmap="viridis")
+    extent = (0, table.shape[1], len(shown) - 0.5, -0.5)
+    image = seconds.imshow(table, aspect="auto", interpolation="nearest", vmin=0, extent=extent)
     figure.colorbar(image, ax=seconds, label="passes")
     least = min((float(p.min()) for p in passes.values() if len(p)), default=0.0)
     title = f"Passes of each second of each clip; least {least:.0f}"

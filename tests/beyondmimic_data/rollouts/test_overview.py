@@ -45,7 +45,7 @@ def test_what_was_drawn_stands_beside_what_was_asked_for():
     assert by_name["latency, ms"].asked == (0, 40)
     assert len(by_name["link mass, factor"].values) == 60
     assert by_name["joint zero error, mrad"].values.max() == pytest.approx(5)
-    assert by_name["torso's centre of mass, y, mm"].asked == (-50, 50)
+    assert by_name["torso COM y, mm"].asked == (-50, 50)
     assert sorted(by_name["seconds before a push"].values) == [1.0, 1.0, 2.5, 2.5]
     assert "action noise, factor" not in by_name
 
