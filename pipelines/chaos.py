@@ -1,7 +1,7 @@
 """``beyondmimic chaos collect``: a collection that is killed, starved and damaged ends in a calm one's bytes.
 
-Everything is real: drivers are `beyondmimic collect` processes, workers are Ray's, kills are SIGKILL, a disk is
-a small file system that is full. What a machine does not allow, such as mounting one, is skipped and said.
+Everything is real: drivers are `beyondmimic collect` processes, workers are Ray's, kills are SIGKILL, a disk
+is a small file system that is full. What a machine does not allow, such as mounting one, is skipped and said.
 """
 
 import contextlib

@@ -6,12 +6,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from beyondmimic_data.errors import StoreError
 from storage.artifacts import require_free_space
+from storage.bench_peers import bench_peers
 from storage.schema import Column, StepSchema
 from storage.trajectory_reader import TrajectoryReader
 from storage.trajectory_writer import TrajectoryWriter
@@ -32,9 +33,11 @@ _STORE_CHUNKS = 80  # 1.02 GB
 _EPISODE_ROWS = 512
 _LEAST_ROUND_S, _LONGEST_ROUND_S = 0.3, 2.0
 _SEED = 3
+PEER_EPISODES, PEER_SECONDS, PEER_BATCH = 128, 2.0, 64
+"""What the ways of others are measured on: as many episodes of 512 rows, batches of so many windows."""
 
 
-def bench_windows(seconds: float = 50.0, folder: Path | None = None) -> dict[str, float]:
+def bench_windows(seconds: float = 50.0, folder: Path | None = None) -> dict[str, Any]:
     """Measure random windows of 21 rows of 194 float32 on one core, hot, mapped and from memory in turns.
 
     Args:
@@ -43,7 +46,8 @@ def bench_windows(seconds: float = 50.0, folder: Path | None = None) -> dict[str
 
     Returns:
         ``windows_per_s`` and ``ram_windows_per_s`` (medians of five rounds in turns), ``ratio`` of the two,
-        ``store_gb``, and ``round_s``, how long a round was.
+        ``store_gb``, and ``round_s``, how long a round was; ``peers``, windows a second of the ways in which
+        others read the first ``peers_gb`` of the same rows, or why they are skipped.
 
     Raises:
         StoreError: the disk or the memory has no room for even a small store.
@@ -61,7 +65,10 @@ def bench_windows(seconds: float = 50.0, folder: Path | None = None) -> dict[str
             reader.warm()
             memory = torch.from_numpy(reader.rows.copy())
             left = (deadline - time.perf_counter()) / (2 * ROUNDS)
-            return _compare(reader, memory, min(max(left, _LEAST_ROUND_S), _LONGEST_ROUND_S))
+            result = _compare(reader, memory, min(max(left, _LEAST_ROUND_S), _LONGEST_ROUND_S))
+            episodes = memory.numpy()[: PEER_EPISODES * _EPISODE_ROWS].reshape(-1, _EPISODE_ROWS, COLUMNS)
+            peers = bench_peers(episodes, WINDOW, PEER_BATCH, PEER_SECONDS, Path(temporary), _SEED)
+            return result | {"peers": peers, "peers_gb": episodes.nbytes / 1e9}
     finally:
         torch.set_num_threads(threads)
 

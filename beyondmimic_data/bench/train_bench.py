@@ -36,7 +36,7 @@ def bench_train(config: DiffusionConfig | None = None) -> dict[str, float]:
     config = dataclasses.replace(quick().diffusion if config is None else config, minutes=None)
     torch.manual_seed(config.seed)
     policy = DiffusionPolicy(config, g1_contract(ControlConfig())).train()
-    step = _training_step(policy)
+    step = training_step(policy)
     products = _products(policy)
     started = time.monotonic()
     step()
@@ -60,7 +60,7 @@ def bench_train(config: DiffusionConfig | None = None) -> dict[str, float]:
     }
 
 
-def _training_step(policy: DiffusionPolicy) -> Callable[[], None]:
+def training_step(policy: DiffusionPolicy) -> Callable[[], None]:
     """Return one optimiser step on made-up tokens: noise, loss, gradient, AdamW, moving average."""
     config = policy.config
     generator = torch.Generator().manual_seed(config.seed)

@@ -169,6 +169,32 @@ def _draw(
     return features, actions
 
 
+def training_tokens(
+    policy: DiffusionPolicy, windows: WindowSource, rng: np.random.Generator, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sample one training batch: represented, some of it mirrored, normalised.
+
+    Args:
+        policy: gives representation, normalisation and batch size.
+        windows: where windows come from.
+        rng: draws windows.
+        generator: draws which of them are mirrored.
+
+    Returns:
+        States (B, T, D') and actions (B, T, J) in the space of the diffusion.
+
+    Raises:
+        StoreError: a value is not finite.
+    """
+    config = policy.config
+    features, actions = _draw(policy, windows, TRAIN, config.batch_size, rng)
+    if config.mirror:
+        chosen = torch.rand(len(features), 1, 1, generator=generator, device=policy.device) < 0.5
+        features = torch.where(chosen, policy.representation.mirror_states(features), features)
+        actions = torch.where(chosen, policy.representation.mirror_actions(actions), actions)
+    return policy.encode_states(features), policy.encode_actions(actions)
+
+
 def _optimise(
     state: TrainingState,
     windows: WindowSource,
@@ -218,15 +244,9 @@ def _fraction_done(state: TrainingState, config: DiffusionConfig) -> float:
 def _step(state: TrainingState, windows: WindowSource, rate: float) -> float:
     """Take one optimiser step, unless the loss is not finite; returns the loss."""
     policy, config = state.policy, state.policy.config
-    features, actions = _draw(policy, windows, TRAIN, config.batch_size, state.rng)
-    if config.mirror:
-        chosen = torch.rand(len(features), 1, 1, generator=state.generator, device=policy.device) < 0.5
-        features = torch.where(chosen, policy.representation.mirror_states(features), features)
-        actions = torch.where(chosen, policy.representation.mirror_actions(actions), actions)
+    tokens = training_tokens(policy, windows, state.rng, state.generator)
     policy.train()
-    batch = draw_noise(
-        policy.encode_states(features), policy.encode_actions(actions), config, state.generator
-    )
+    batch = draw_noise(*tokens, config, state.generator)
     with torch.autocast("cuda", torch.bfloat16, enabled=policy.device.type == "cuda"):
         total = diffusion_loss(policy, batch).total
     loss = float(total.detach())
