@@ -182,3 +182,54 @@ def test_an_interrupted_export_leaves_nothing_and_runs_again(
         process.kill()
     assert list(tmp_path.iterdir()) == []
     assert call(*words[1:], "--json")["episodes"] == 9
+
+
+def test_verify_names_a_flipped_bit_and_heal_takes_it_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = build_store(tmp_path)
+    monkeypatch.setenv("BEYONDMIMIC_DATA", str(store.root))
+    artifact = store.list("rollouts", "walk")[0]
+    chunk = layout.chunk_path(artifact.path, 0)
+
+    def verify(*words: str) -> tuple[int, dict[str, Any]]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["data", "verify", "--json", *words])
+        return int(ended.value.code or 0), json.loads(capfd.readouterr().out)
+
+    code, document = verify()
+    assert (code, document["problems"]) == (0, [])
+    data = bytearray(chunk.read_bytes())
+    data[1000] ^= 1
+    chunk.write_bytes(data)
+    code, document = verify("--kinds", "rollouts")
+    [problem] = document["problems"]
+    assert code == 1
+    assert problem["artifact"] == str(artifact.path)
+    assert problem["remedy"] == "collect unit 0 again"
+    code, document = verify("--heal")
+    assert (code, document["healed"]) == (0, True)
+    assert artifact.recipe not in [a.recipe for a in store.list("rollouts", "walk")]
+    assert not chunk.exists()
+    assert verify()[1]["problems"] == []
+
+
+def test_gc_lists_what_nothing_needs_and_removes_it_when_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = build_store(tmp_path)
+    monkeypatch.setenv("BEYONDMIMIC_DATA", str(store.root))
+    kept = {a.path for kind in store.kinds() for key in store.keys(kind) for a in store.list(kind, key)}
+
+    def gc(*words: str) -> dict[str, Any]:
+        with pytest.raises(SystemExit):
+            cli.main(["data", "gc", "--json", *words])
+        return json.loads(capfd.readouterr().out)
+
+    listed = gc()
+    assert listed["folders"]
+    assert listed["removed"] == []
+    assert all(path.is_dir() for path in kept)
+    assert gc("--remove")["removed"] == listed["folders"]
+    assert not any(Path(folder).exists() for folder in listed["folders"])
+    assert gc()["folders"] == []
