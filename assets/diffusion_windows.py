@@ -1,5 +1,6 @@
 """A dataset as the stream of windows that diffusion training reads."""
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -10,17 +11,32 @@ from storage.artifacts import Artifact
 if TYPE_CHECKING:
     import torch
 
+    from storage.block_pool import BlockPool
+
+
+log = logging.getLogger(__name__)
+
+MOST_OF_MEMORY = 0.7
+"""Share of the memory at hand that a dataset may take for its windows to be drawn one by one."""
+
 
 class DatasetWindows:
-    """Random windows of a dataset's splits."""
+    """Random windows of a dataset's splits.
+
+    Windows for training of a dataset larger than memory come from a pool of blocks: see ``BlockPool``.
+    """
 
     def __init__(self, dataset: Artifact, length: int) -> None:
         """Open a dataset for windows of ``length`` rows."""
         from storage.dataset_reader import DatasetReader
         from storage.datasets import TRAIN, VALIDATION
+        from storage.mapping import available_memory
 
         self._reader, self._length = DatasetReader(dataset), length
         self._starts = {split: self._reader.window_starts(length, split) for split in (TRAIN, VALIDATION)}
+        too_large = self._reader.mapped and self._reader.rows.nbytes > MOST_OF_MEMORY * available_memory()
+        self._pooled = TRAIN if too_large else None
+        self._pool: BlockPool | None = None
 
     @property
     def columns(self) -> Mapping[str, slice]:
@@ -44,4 +60,19 @@ class DatasetWindows:
     def sample(self, split: str, batch: int, rng: np.random.Generator) -> "torch.Tensor":
         """Return random windows (batch, length, columns) float32 of a split."""
         starts = self._starts[split]
+        if split == self._pooled:
+            return self._pool_of(rng).sample(batch)
         return self._reader.gather(starts[rng.integers(len(starts), size=batch)], self._length)
+
+    def _pool_of(self, rng: np.random.Generator) -> "BlockPool":
+        """Return the pool of the first call; ``rng`` seeds it."""
+        if self._pool is None:
+            from storage.block_pool import POOL_BYTES, BlockPool
+            from storage.row_files import RowFiles
+
+            size = self._reader.rows.nbytes / 1e9
+            log.warning("%.1f GB of rollouts: windows come from blocks of %.1f GB", size, POOL_BYTES / 1e9)
+            starts = np.sort(self._starts[self._pooled or ""])
+            seed = int(rng.integers(2**31))
+            self._pool = BlockPool(RowFiles(self._reader.arrays), starts, self._length, seed=seed)
+        return self._pool

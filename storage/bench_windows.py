@@ -1,10 +1,11 @@
 """How fast random windows come out of a mapped store, against the same gather from memory."""
 
 import logging
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ import numpy as np
 from beyondmimic_data.errors import StoreError
 from storage.artifacts import require_free_space
 from storage.bench_peers import bench_peers
+from storage.block_pool import BlockPool
+from storage.mapping import available_memory
+from storage.row_files import RowFiles
 from storage.schema import Column, StepSchema
 from storage.trajectory_reader import TrajectoryReader
 from storage.trajectory_writer import TrajectoryWriter
@@ -33,6 +37,8 @@ _STORE_CHUNKS = 80  # 1.02 GB
 _EPISODE_ROWS = 512
 _LEAST_ROUND_S, _LONGEST_ROUND_S = 0.3, 2.0
 _SEED = 3
+POOL_BLOCK, POOL_DRAWS = 2**23, 0.1
+"""Bytes of a block, and how often a window is drawn while its block is in memory, where the disk is read."""
 PEER_EPISODES, PEER_SECONDS, PEER_BATCH = 128, 2.0, 64
 """What the ways of others are measured on: as many episodes of 512 rows, batches of so many windows."""
 
@@ -47,7 +53,9 @@ def bench_windows(seconds: float = 50.0, folder: Path | None = None) -> dict[str
     Returns:
         ``windows_per_s`` and ``ram_windows_per_s`` (medians of five rounds in turns), ``ratio`` of the two,
         ``store_gb``, and ``round_s``, how long a round was; ``peers``, windows a second of the ways in which
-        others read the first ``peers_gb`` of the same rows, or why they are skipped.
+        others read the first ``peers_gb`` of the same rows, or why they are skipped; ``disk_gb_per_s``, the
+        store read cold from end to end, ``shuffled_gb_per_s`` and ``shuffled_windows_per_s`` of a
+        ``BlockPool``, cold too, and ``shuffled_ratio`` of the two.
 
     Raises:
         StoreError: the disk or the memory has no room for even a small store.
@@ -62,15 +70,63 @@ def bench_windows(seconds: float = 50.0, folder: Path | None = None) -> dict[str
             reader = _make_store(Path(temporary), seconds / 3)
             if not reader.mapped:
                 raise StoreError(f"{temporary}: this machine cannot map chunks of {_CHUNK_BYTES} bytes")
+            disk = _bench_disk(Path(temporary) / "store", reader)
             reader.warm()
             memory = torch.from_numpy(reader.rows.copy())
             left = (deadline - time.perf_counter()) / (2 * ROUNDS)
             result = _compare(reader, memory, min(max(left, _LEAST_ROUND_S), _LONGEST_ROUND_S))
             episodes = memory.numpy()[: PEER_EPISODES * _EPISODE_ROWS].reshape(-1, _EPISODE_ROWS, COLUMNS)
             peers = bench_peers(episodes, WINDOW, PEER_BATCH, PEER_SECONDS, Path(temporary), _SEED)
-            return result | {"peers": peers, "peers_gb": episodes.nbytes / 1e9}
+            return result | disk | {"peers": peers, "peers_gb": episodes.nbytes / 1e9}
     finally:
         torch.set_num_threads(threads)
+
+
+def _bench_disk(store: Path, reader: TrajectoryReader) -> dict[str, float]:
+    """Read the store cold, from its first byte to its last, and then in shuffled blocks, cold again."""
+    files = sorted(
+        path for path in store.rglob("*") if path.is_file() and path.stat().st_size >= _CHUNK_BYTES
+    )
+    _forget(files)
+    began, size = time.perf_counter(), 0
+    buffer = bytearray(POOL_BLOCK)
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(buffer):
+                size += count
+    sequential = size / (time.perf_counter() - began)
+    _forget(files)
+    began = time.perf_counter()
+    pool = BlockPool(
+        RowFiles([reader.info]),
+        reader.window_starts(WINDOW),
+        WINDOW,
+        draws_a_window=POOL_DRAWS,
+        pool_bytes=size // 8,
+        block_bytes=POOL_BLOCK,
+    )
+    drawn = 0
+    while pool.bytes_read < 0.9 * size:
+        pool.sample(BATCH)
+        drawn += BATCH
+    seconds = time.perf_counter() - began
+    pool.close()
+    return {
+        "disk_gb_per_s": sequential / 1e9,
+        "shuffled_gb_per_s": pool.bytes_read / seconds / 1e9,
+        "shuffled_ratio": pool.bytes_read / seconds / sequential,
+        "shuffled_windows_per_s": drawn / seconds,
+    }
+
+
+def _forget(files: Sequence[Path]) -> None:
+    """Have the kernel drop its copies of files, so that the next read is the disk's."""
+    for path in files:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
 
 
 def _compare(reader: TrajectoryReader, memory: "torch.Tensor", round_s: float) -> dict[str, float]:
@@ -110,7 +166,7 @@ def _make_store(folder: Path, seconds: float) -> TrajectoryReader:
     began = time.perf_counter()
     _write_units(folder / "probe", 4)
     affordable = int(4 * seconds / (time.perf_counter() - began))
-    units = min(_STORE_CHUNKS, affordable, _available_memory() // (3 * _CHUNK_BYTES))
+    units = min(_STORE_CHUNKS, affordable, available_memory() // (3 * _CHUNK_BYTES))
     if units < 1:
         raise StoreError("too little memory or time for a store of one chunk")
     if units < _STORE_CHUNKS:
@@ -139,12 +195,3 @@ def _write_units(folder: Path, units: int) -> None:
         ]
         writer.write_unit(unit, noise + unit, episodes)
     writer.finish()
-
-
-def _available_memory() -> int:
-    """Return bytes that can be taken without swapping."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == "MemAvailable":
-            return int(value.split()[0]) * 1024
-    raise StoreError("/proc/meminfo does not say MemAvailable")

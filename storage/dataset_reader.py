@@ -37,6 +37,8 @@ class DatasetReader:
         """Columns; ``clip_names`` are those of the first skill, see ``clip_names`` for the others."""
         self.clip_names = {s: info.schema.clip_names for s, info in zip(self.skills, infos, strict=True)}
         """Clips of each skill, which its ``clip_id`` counts into."""
+        self.arrays = infos
+        """Where the rows of each skill are stored."""
         rows, self.mapped = load_rows(infos)
         self.rows = rows
         """(R, C) read-only rows of all skills."""

@@ -68,3 +68,16 @@ def populate(memory: np.ndarray) -> None:
     start = memory.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
     length = memory.ctypes.data + memory.nbytes - start
     _libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _MADV_POPULATE_READ)
+
+
+def available_memory() -> int:
+    """Return bytes that can be taken without swapping.
+
+    Raises:
+        StoreError: the kernel does not say.
+    """
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    raise StoreError("/proc/meminfo does not say MemAvailable")
