@@ -1,8 +1,8 @@
 """Random windows of rows that are larger than memory: from a pool of blocks that is renewed all the time.
 
-Windows drawn one by one all over a disk cost a seek each. Here blocks are read whole, in an order shuffled anew
-for each pass, and windows are drawn from those in memory; a block goes when its share of draws is made. With a
-pool of a hundred blocks the windows of a batch come from a hundred places.
+Windows drawn one by one all over a disk cost a seek each. Here blocks are read whole, in an order shuffled
+anew for each pass, and windows are drawn from those in memory; a block goes when its share of draws is made.
+With a pool of a hundred blocks the windows of a batch come from a hundred places.
 """
 
 import itertools
