@@ -50,13 +50,14 @@ class Collector:
         self._collector = UnitCollector(policy, clips, job.preset, job.skill, job.max_latency_ms)
         self._sink = sink
 
-    def run(self, unit: int) -> int:
-        """Collect and store one unit; returns its kept steps.
+    def run(self, unit: int) -> tuple[int, float]:
+        """Collect and store one unit; returns its kept steps and the seconds it took.
 
         Raises:
             GateError: nothing of what was simulated could be kept.
             StoreError: the unit cannot be written.
         """
+        began = time.perf_counter()
         result = self._collector.collect(unit)
         if not result.episodes:
             raise GateError(
@@ -64,7 +65,7 @@ class Collector:
                 "could be kept; train the skill longer or collect with less noise"
             )
         self._sink.write_unit(unit, result)
-        return len(result.rows)
+        return len(result.rows), time.perf_counter() - began
 
 
 def collect_units(
@@ -102,7 +103,7 @@ def collect_units(
             (done,), _ = ray.wait(list(running), num_returns=1)
             worker, unit = running.pop(done)
             try:
-                kept = ray.get(done)
+                kept, seconds = ray.get(done)
             except ray.exceptions.RayActorError as error:
                 lost += 1
                 if lost > MOST_LOST:
@@ -115,7 +116,7 @@ def collect_units(
                 worker = actor.remote(job, sink)
             else:
                 lost = 0
-                shown.add(kept)
+                shown.add(kept, seconds)
             idle.append(worker)
             while idle and not waiting:  # its CPUs may serve another skill while the last units are done
                 ray.kill(idle.pop())
@@ -135,13 +136,18 @@ class _Progress:
             line,
         )
         self._done = self._kept = 0
-        self._began = time.perf_counter()
+        self._began: float | None = None
 
-    def add(self, kept_steps: int) -> None:
-        """Count a unit and say so."""
+    def add(self, kept_steps: int, seconds: float) -> None:
+        """Count a unit that took so long, and say so; time counts from the start of the first one.
+
+        A skill whose workers wait for those of another to end is not slow.
+        """
+        now = time.perf_counter()
+        self._began = now - seconds if self._began is None else self._began
         self._done += 1
         self._kept += kept_steps
-        elapsed = time.perf_counter() - self._began
+        elapsed = now - self._began
         left = elapsed / self._done * (self._units - self._done)
         self._line(
             f"{self._skill}: {self._done}/{self._units} units, {self._kept / self._hz / 3600:.2f} h kept, "
