@@ -143,13 +143,14 @@ class UnitRun:
         """Begin new episodes in environments, as many as the unit has room for; tells whether any began."""
         config, preset = self.c.config, self.c.preset
         enough = self.simulated_steps >= MOST_SIMULATED * self.capacity
+        longest = self._longest_now()
         episodes, generators = [], []
         for _ in ids:
             if enough or self.expected_steps + self.least > self.capacity:
                 break
             seed = (config.seed, self.unit, self.started)
             rng = np.random.default_rng(seed)
-            start = self.starts.draw(rng, self._longest_now())
+            start = self.starts.draw(rng, longest)
             draw = rand.draw(self.c.ranges, preset.control, [rng])
             scale = float(rng.uniform(*config.noise_scale))
             episodes.append(_Running(self.started, len(self.ticks), start, seed, scale, draw))

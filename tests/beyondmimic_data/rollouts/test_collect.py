@@ -13,6 +13,7 @@ from beyondmimic_data.rollouts.collect import (
     ROW_COLUMNS,
     ROW_WIDTH,
     UnitCollector,
+    UnitRun,
     units_for_hours,
     usable_ranges,
 )
@@ -157,3 +158,13 @@ def test_coloured_noise_has_the_published_memory():
 
 def test_no_noise_is_silence():
     assert float(ActionNoise(RolloutConfig(noise="none"), 3, seed=0).sample().abs().max()) == 0.0
+
+
+def test_episodes_that_begin_together_may_be_as_long(policy, preset):
+    qpos = np.tile(g1.default_qpos(), (2001, 1))
+    long = clip_from_qpos("stand", qpos, 50, 50)
+    run = UnitRun(UnitCollector(policy, [long], preset, "stand", 0.0), 0)
+    run._start(np.arange(run.n))
+    steps = [episode.start.steps for episode in run.running if episode is not None]
+    assert max(steps) <= preset.rollouts.chunk_steps // run.n
+    assert len(steps) == run.n
