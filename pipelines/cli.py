@@ -73,6 +73,8 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
         ("motions", "gait"): (lambda _: o.MotionsGait, verbs.motions_gait),
         ("data", "diff"): (lambda _: o.DataDiff, data_verbs.data_diff),
         ("data", "export"): (lambda _: o.DataExport, data_verbs.data_export),
+        ("data", "push"): (lambda _: o.DataPush, data_verbs.data_push),
+        ("data", "pull"): (lambda _: o.DataPull, data_verbs.data_pull),
         ("data", "verify"): (lambda _: o.DataVerify, data_verbs.data_verify),
         ("data", "gc"): (lambda _: o.DataGc, data_verbs.data_gc),
         ("chaos", "collect"): (lambda _: o.ChaosCollect, data_verbs.chaos_collect),

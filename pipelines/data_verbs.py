@@ -1,4 +1,4 @@
-"""What the command line's verbs about stored data do: compare, export, verify, clean up, and disturb."""
+"""What the command line's verbs about stored data do: compare, export, copy, verify, clean up, disturb."""
 
 import logging
 from collections.abc import Mapping
@@ -37,6 +37,24 @@ def data_export(options: o.DataExport) -> Result:
         progress=log.info,
     )
     return Result(document, _export_text(document))
+
+
+def data_push(options: o.DataPush) -> Result:
+    """Copy a dataset version to an object store."""
+    from storage.transfer import push_dataset
+
+    dataset = find_named(open_workspace().store, "datasets", ALL, options.version)
+    document = push_dataset(dataset, options.url, skills=options.skills, progress=log.info)
+    return Result(document, _transfer_text(document))
+
+
+def data_pull(options: o.DataPull) -> Result:
+    """Copy a dataset version from an object store."""
+    from storage.transfer import pull_dataset
+
+    store, wanted = open_workspace().store, (options.url, ALL, options.version)
+    document = pull_dataset(store, *wanted, skills=options.skills, progress=log.info)
+    return Result(document, _transfer_text(document))
 
 
 def data_verify(options: o.DataVerify) -> Result:
@@ -111,6 +129,23 @@ def _export_text(document: Mapping[str, Any]) -> str:
         f"{document['episodes']} episodes, {document['hours']:.2f} hours of {', '.join(document['skills'])}, "
         f"{document['bytes'] / 1e6:.1f} MB"
     )
+
+
+def _transfer_text(document: Mapping[str, Any]) -> str:
+    rows = [("kind", "key", "recipe", "MB", "")]
+    for line in document["artifacts"]:
+        done = "copied" if line["copied"] else "was there"
+        rows.append((line["kind"], line["key"], line["recipe"], f"{line['bytes'] / 1e6:.1f}", done))
+    lines = [*aligned(rows, left=(0, 1, 2, 4)), ""]
+    for line in document["absent"]:
+        place = f"{line['kind']}/{line['key']}/{line['recipe']}"
+        lines.append(f"{place}: an ancestor that is gone; all else is whole without it")
+    lines.append(
+        f"{document['url']}: dataset {document['dataset']['version']}, "
+        f"{document['copied']} artifacts copied, {document['skipped']} were there, "
+        f"{document['bytes'] / 1e6:.1f} MB moved"
+    )
+    return "\n".join(lines)
 
 
 def _diff_text(document: Mapping[str, Any]) -> str:

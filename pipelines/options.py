@@ -175,6 +175,34 @@ class DataExport:
 
 
 @dataclasses.dataclass(frozen=True)
+class DataPush:
+    """Copy a dataset version and all that it was made from to an object store; goes on if interrupted."""
+
+    url: tyro.conf.Positional[str]
+    """Where to, such as s3://bucket/prefix."""
+    version: str = "latest"
+    """Recipe or version of a dataset, or the beginning of one, or `latest` or `previous`."""
+    skills: tuple[str, ...] = ()
+    """Keys of the skills whose rollouts are copied, such as synth__stand; every skill by default."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataPull:
+    """Copy a dataset version and all that it was made from into the store, and check every byte."""
+
+    url: tyro.conf.Positional[str]
+    """Where a push put it, such as s3://bucket/prefix."""
+    version: str = "latest"
+    """Recipe or version of a dataset there, or the beginning of one, or `latest` or `previous`."""
+    skills: tuple[str, ...] = ()
+    """Keys of the skills whose rollouts are copied, such as synth__stand; every skill by default."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class DataVerify:
     """Read every byte of the store and compare it with what was recorded; exits 1 if something is damaged."""
 

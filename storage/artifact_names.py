@@ -1,7 +1,10 @@
 """Naming an artifact as people do: ``latest``, ``previous``, or the beginning of a recipe or a version."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from beyondmimic_data.errors import StoreError
-from storage.artifacts import Artifact, ArtifactStore
+from storage.artifacts import Artifact, ArtifactStore, describe
 
 LATEST, PREVIOUS = "latest", "previous"
 
@@ -13,8 +16,7 @@ def find_named(store: ArtifactStore, kind: str, key: str, name: str) -> Artifact
         store: artifacts.
         kind: such as ``datasets``.
         key: skill, or ``all``.
-        name: ``latest``, ``previous``, or a recipe or version or the beginning of one. A version that two
-            recipes gave is the same bytes twice: the newest of them is meant.
+        name: see ``meant``.
 
     Raises:
         StoreError: nothing has that name, or several artifacts of different content do.
@@ -22,21 +24,37 @@ def find_named(store: ArtifactStore, kind: str, key: str, name: str) -> Artifact
     artifacts = store.list(kind, key)
     if not artifacts:
         raise StoreError(f"{store.root / kind / key}: holds nothing yet: run the graph first")
+    return artifacts[meant([describe(artifact) for artifact in artifacts], kind, name)]
+
+
+def meant(lines: Sequence[Mapping[str, Any]], kind: str, name: str) -> int:
+    """Return which of several artifacts a name means.
+
+    Args:
+        lines: recipe and version of each, at least one, oldest first.
+        kind: theirs.
+        name: ``latest``, ``previous``, or a recipe or version or the beginning of one. A version that two
+            recipes gave is the same bytes twice: the newest of them is meant.
+
+    Raises:
+        StoreError: nothing has that name, or several artifacts of different content do.
+    """
     if name == LATEST:
-        return artifacts[-1]
+        return len(lines) - 1
     if name == PREVIOUS:
-        if len(artifacts) < 2:
-            raise StoreError(f"{kind} {name!r}: there is only one, {artifacts[0].recipe}")
-        return artifacts[-2]
-    found = [a for a in artifacts if name and (a.recipe.startswith(name) or a.version.startswith(name))]
-    exact = [a for a in found if name in (a.recipe, a.version)]
+        if len(lines) < 2:
+            raise StoreError(f"{kind} {name!r}: there is only one, {lines[0]['recipe']}")
+        return len(lines) - 2
+    names = [(line["recipe"], line["version"]) for line in lines]
+    found = [i for i, both in enumerate(names) if name and any(n.startswith(name) for n in both)]
+    exact = [i for i in found if name in names[i]]
     found = exact or found
     if not found:
-        known = ", ".join(a.recipe for a in artifacts)
+        known = ", ".join(recipe for recipe, _ in names)
         raise StoreError(
             f"{kind} {name!r}: no such recipe or version; expected {LATEST}, {PREVIOUS} or one of {known}"
         )
-    if len({a.version for a in found}) > 1:
-        meant = ", ".join(f"recipe {a.recipe} (version {a.version})" for a in found)
-        raise StoreError(f"{kind} {name!r}: several begin so: {meant}; write more of it")
+    if len({names[i][1] for i in found}) > 1:
+        several = ", ".join(f"recipe {names[i][0]} (version {names[i][1]})" for i in found)
+        raise StoreError(f"{kind} {name!r}: several begin so: {several}; write more of it")
     return found[-1]

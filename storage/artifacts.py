@@ -9,6 +9,7 @@ import builtins
 import contextlib
 import dataclasses
 import fcntl
+import json
 import os
 import shutil
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.errors import StoreError
-from beyondmimic_data.files import read_json, sweep, sync, write_json
+from beyondmimic_data.files import sweep, sync, write_json
 from beyondmimic_data.hashing import hash_file, hash_value
 
 MANIFEST = "manifest.json"
@@ -132,23 +133,52 @@ class ArtifactStore:
         Raises:
             StoreError: another process is building the same artifact, or it is complete already.
         """
+        with self._begun(kind, key, recipe) as partial:
+            build = Build(partial)
+            yield build
+            self._complete(self._manifest(kind, key, recipe, build))
+
+    @contextlib.contextmanager
+    def adopt(self, manifest: dict[str, Any]) -> Iterator[Path]:
+        """Take over an artifact of another store, manifest and all: yields its partial folder to be filled.
+
+        The block puts the manifest's ``content_files`` there and answers for their bytes; whatever else an
+        interrupted build or adoption left there is removed at the end. The artifact keeps its time, so an
+        old one does not become the latest. On an error the folder stays and stays invisible.
+
+        Raises:
+            StoreError: another process is building the same artifact, it is complete already, or the
+                manifest contradicts itself.
+        """
+        files = content_files(manifest)
+        with self._begun(*(manifest[name] for name in ("kind", "key", "recipe"))) as partial:
+            yield partial
+            for path in [p for p in partial.rglob("*") if p.is_file()]:
+                if path.relative_to(partial).as_posix() not in files:
+                    path.unlink()
+            self._complete(manifest)
+
+    @contextlib.contextmanager
+    def _begun(self, kind: str, key: str, recipe: str) -> Iterator[Path]:
+        """Lock a recipe that is not complete, and yield its partial folder without a manifest."""
         final, partial = self.folder(kind, key, recipe), self.partial(kind, key, recipe)
         with self.lock(kind, key, recipe):
             if (final / MANIFEST).exists():
                 raise StoreError(f"{final} is complete already; find() it instead of building it again")
             partial.mkdir(exist_ok=True)
             (partial / MANIFEST).unlink(missing_ok=True)
-            build = Build(partial)
-            yield build
-            manifest = self._manifest(kind, key, recipe, build)
-            _sync_tree(partial)
-            write_json(partial / MANIFEST, manifest)
-            if (
-                final.exists()
-            ):  # left by a crash between two file-system operations: no manifest, so no artifact
-                shutil.rmtree(final)
-            partial.rename(final)
-            sync(final.parent)
+            yield partial
+
+    def _complete(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest of a partial folder whose files are all there, and rename it."""
+        line = [manifest[name] for name in ("kind", "key", "recipe")]
+        final, partial = self.folder(*line), self.partial(*line)
+        _sync_tree(partial)
+        write_json(partial / MANIFEST, manifest)
+        if final.exists():  # left by a crash between two file-system operations: no manifest, so no artifact
+            shutil.rmtree(final)
+        partial.rename(final)
+        sync(final.parent)
 
     def _manifest(self, kind: str, key: str, recipe: str, build: Build) -> dict[str, Any]:
         sweep(build.path)
@@ -157,7 +187,6 @@ class ArtifactStore:
             name = path.relative_to(build.path).as_posix()
             sha256 = build.digests.get(name) or hash_file(path)
             files[name] = {"bytes": path.stat().st_size, "sha256": sha256}
-        content = {name: f["sha256"] for name, f in files.items() if name.split("/")[0] != SCRATCH}
         # A clock that steps back must not make an older artifact the latest one.
         newest = max((a.created for a in self.list(kind, key)), default=0.0)
         return {
@@ -165,7 +194,7 @@ class ArtifactStore:
             "kind": kind,
             "key": key,
             "recipe": recipe,
-            "version": hash_value(content),
+            "version": _version_of(files),
             "created": max(time.time(), newest + 1e-3),
             "meta": build.meta,
             "files": files,
@@ -189,20 +218,72 @@ def read_manifest(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is none: the folder holds no complete artifact.
         StoreError: it is damaged, or of another schema version.
     """
-    remedy = "remove that folder to rebuild it"
+    return parse_manifest((path / MANIFEST).read_bytes(), path / MANIFEST, "remove that folder to rebuild it")
+
+
+def parse_manifest(data: bytes, source: object, remedy: str) -> dict[str, Any]:
+    """Parse a manifest.
+
+    Args:
+        data: what the file holds.
+        source: file to name in an error.
+        remedy: what to do about a manifest that cannot be used.
+
+    Raises:
+        StoreError: it is damaged, or of another schema version.
+    """
     try:
-        manifest = read_json(path / MANIFEST)
+        manifest = json.loads(data)
     except ValueError as error:
-        raise StoreError(f"{path / MANIFEST} is not valid JSON ({error}); {remedy}") from error
+        raise StoreError(f"{source} is not valid JSON ({error}); {remedy}") from error
     if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
         found = manifest.get("schema_version") if isinstance(manifest, dict) else type(manifest).__name__
-        raise StoreError(
-            f"{path / MANIFEST}: schema_version: found {found!r}, expected {SCHEMA_VERSION}; {remedy}"
-        )
+        raise StoreError(f"{source}: schema_version: found {found!r}, expected {SCHEMA_VERSION}; {remedy}")
     missing = {"recipe", "version", "created", "meta", "files"} - manifest.keys()
     if missing:
-        raise StoreError(f"{path / MANIFEST}: {', '.join(sorted(missing))} missing; {remedy}")
+        raise StoreError(f"{source}: {', '.join(sorted(missing))} missing; {remedy}")
     return manifest
+
+
+def content_files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the files that a version stands for, with their size and SHA-256: all but those in scratch.
+
+    Raises:
+        StoreError: the version is not that of the files, or a file would lie outside of the folder.
+    """
+    line = "/".join(str(manifest.get(name)) for name in ("kind", "key", "recipe"))
+    files = {name: f for name, f in manifest["files"].items() if name.split("/")[0] != SCRATCH}
+    remedy = "make that artifact again where it is from"
+    for name in files:
+        if name == MANIFEST or not all(map(_is_name, name.split("/"))):
+            raise StoreError(f"the manifest of {line} is damaged: {name!r} is no file below it; {remedy}")
+    if _version_of(files) != manifest["version"]:
+        raise StoreError(f"the manifest of {line} is damaged: its version is not that of its files; {remedy}")
+    return files
+
+
+def parent_lines(meta: dict[str, Any], source: object) -> list[dict[str, str]]:
+    """Return the lines of ``describe`` that name what an artifact was made from.
+
+    Raises:
+        StoreError: ``meta`` does not say; ``source`` is named.
+    """
+    lines: Any = meta.get("parents")
+    try:
+        if all(_is_name(line[name]) for line in lines for name in ("kind", "key", "recipe")):
+            return list(lines)
+    except (KeyError, TypeError):
+        pass
+    raise StoreError(f"{source}: meta.parents: found {lines!r}, expected a list of kind, key and recipe")
+
+
+def _is_name(part: str) -> bool:
+    """Say whether a part of a path stays in its folder; manifests of other stores could name any path."""
+    return part not in ("", ".", "..") and "/" not in part
+
+
+def _version_of(files: dict[str, dict[str, Any]]) -> str:
+    return hash_value({name: f["sha256"] for name, f in files.items() if name.split("/")[0] != SCRATCH})
 
 
 def require_free_space(path: Path, needed_bytes: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from beyondmimic_data.errors import StoreError
-from storage.artifacts import MANIFEST, PARTIAL, Artifact, ArtifactStore
+from storage.artifacts import MANIFEST, PARTIAL, Artifact, ArtifactStore, parent_lines
 
 log = logging.getLogger(__name__)
 
@@ -85,13 +85,10 @@ def remove_garbage(store: ArtifactStore, garbage: Garbage) -> list[Path]:
 
 def _parents(store: ArtifactStore, artifact: Artifact) -> list[Artifact]:
     try:
-        lines = [(line["kind"], line["key"], line["recipe"]) for line in artifact.meta["parents"]]
-    except (KeyError, TypeError) as error:
-        raise StoreError(
-            f"{artifact.path / MANIFEST}: meta.parents: found {artifact.meta.get('parents')!r}, "
-            "expected a list of kind, key and recipe; while its needs are unknown nothing can be removed"
-        ) from error
-    found = (store.find(*line) for line in lines)
+        lines = parent_lines(artifact.meta, artifact.path / MANIFEST)
+    except StoreError as error:
+        raise StoreError(f"{error}; while its needs are unknown nothing can be removed") from error
+    found = (store.find(line["kind"], line["key"], line["recipe"]) for line in lines)
     return [parent for parent in found if parent is not None]
 
 

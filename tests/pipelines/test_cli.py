@@ -23,6 +23,8 @@ VERBS = (
     ["motions", "gait"],
     ["data", "diff"],
     ["data", "export"],
+    ["data", "push"],
+    ["data", "pull"],
     ["data", "verify"],
     ["data", "gc"],
     ["chaos", "collect"],

@@ -184,6 +184,35 @@ def test_an_interrupted_export_leaves_nothing_and_runs_again(
     assert call(*words[1:], "--json")["episodes"] == 9
 
 
+def test_a_dataset_goes_to_a_store_and_comes_back(
+    root: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"file://{tmp_path}/remote"
+    sent = call("push", url, "--version", "aaa1", "--json")
+    assert [line["recipe"] for line in sent["artifacts"]] == ["s1", "w1", "aaa1"]
+    assert (sent["copied"], sent["skipped"]) == (3, 0)
+    text = call("push", url)
+    assert [line.split()[-1] for line in text.splitlines()[1:5]] == ["there", "copied", "copied", "copied"]
+    assert "3 artifacts copied, 1 were there, " in text
+    monkeypatch.setenv("BEYONDMIMIC_DATA", str(tmp_path / "data"))
+    assert call("pull", url, "--json")["copied"] == 4
+    assert call("verify", "--json")["artifacts"] == 4
+    exported = call("export", "--format", "npz", "--out", tmp_path / "out", "--skills", "hop", "--json")
+    assert exported["episodes"] == len(LENGTHS)
+    pulled = ArtifactStore(tmp_path / "data").latest("datasets", "all")
+    mine = ArtifactStore(root).latest("datasets", "all")
+    assert pulled is not None
+    assert mine is not None
+    assert (pulled.version, pulled.created) == (mine.version, mine.created)
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_an_address_that_nothing_reads_is_one_line(verb: str, call: Call) -> None:
+    error = call(verb, "s4://bucket/prefix", fails=True)
+    expected = "s4://bucket/prefix: Protocol not known: s4; expected such as s3://bucket/prefix"
+    assert error == f"beyondmimic: {expected}\n"
+
+
 def test_verify_names_a_flipped_bit_and_heal_takes_it_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,14 @@ import pytest
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import write_bytes
 from storage import artifacts
-from storage.artifacts import Artifact, ArtifactStore, describe, require_free_space
+from storage.artifacts import (
+    Artifact,
+    ArtifactStore,
+    describe,
+    parent_lines,
+    read_manifest,
+    require_free_space,
+)
 
 
 @pytest.fixture
@@ -161,3 +168,53 @@ def test_room_on_the_disk_is_asked_for_first(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"GB are needed and .* GB are free"):
         require_free_space(tmp_path / "not" / "there", 10 * free)
     assert not (tmp_path / "not").exists()
+
+
+def test_an_adopted_artifact_keeps_its_manifest_and_nothing_else(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    origin = make(store, "r1", figure=3)
+    manifest = read_manifest(origin.path)
+    other = ArtifactStore(tmp_path / "other")
+    newer = make(other, "r2", b"b")
+    write_bytes(other.partial("policies", "walk", "r1") / "left.bin", b"of an interrupted build")
+    with other.adopt(manifest) as folder:
+        write_bytes(folder / "sub" / "policy.bin", b"a")
+        assert other.find("policies", "walk", "r1") is None
+        with pytest.raises(StoreError, match="being built by another process"):
+            make(other, "r1")
+    adopted = other.find("policies", "walk", "r1")
+    assert adopted is not None
+    assert (adopted.version, adopted.meta, adopted.created) == (origin.version, {"figure": 3}, origin.created)
+    assert read_manifest(adopted.path) == manifest
+    assert [p.name for p in adopted.path.rglob("*") if p.is_file()] == ["manifest.json", "policy.bin"]
+    assert other.latest("policies", "walk") == newer
+    with pytest.raises(StoreError, match="complete already"), other.adopt(manifest):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"version": "another"}, "its version is not that of its files"),
+        ({"files": {"../x": {"bytes": 1, "sha256": "0"}}}, r"'\.\./x' is no file below it"),
+        ({"files": {"/x": {"bytes": 1, "sha256": "0"}}}, "'/x' is no file below it"),
+        ({"files": {"manifest.json": {"bytes": 1, "sha256": "0"}}}, "is no file below it"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_not_adopted(
+    change: dict, expected: str, store: ArtifactStore, tmp_path: Path
+) -> None:
+    manifest = read_manifest(make(store, "r1").path) | change
+    other = ArtifactStore(tmp_path / "other")
+    with pytest.raises(StoreError, match=f"policies/walk/r1 is damaged: .*{expected}"), other.adopt(manifest):
+        pass
+    assert not other.root.exists()
+
+
+@pytest.mark.parametrize("recipe", ["..", "", "a/b"])
+def test_parents_are_names_of_the_store(recipe: str) -> None:
+    parents = [{"kind": "motions", "key": "walk", "recipe": "m1"}]
+    assert parent_lines({"parents": parents}, "x") == parents
+    with pytest.raises(StoreError, match=r"x: meta\.parents: found .* expected a list"):
+        parent_lines({"parents": [parents[0] | {"recipe": recipe}]}, "x")
