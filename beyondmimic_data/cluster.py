@@ -17,6 +17,8 @@ WORKER_ENVIRONMENT = {
     # Ray would otherwise build workers an environment of their own under `uv run`.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
+LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Has Ray take 127.0.0.1 for this machine's address, on Linux too, and so listen nowhere else."""
 START_ATTEMPTS = 3
 """Ray gives a local cluster 30 s to start, which a machine whose cores are all busy may not keep."""
 
@@ -48,7 +50,8 @@ class Cluster:
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
         """Have Ray at hand inside the block; only the outermost block of a process starts and ends it."""
-        for name, value in WORKER_ENVIRONMENT.items():
+        settings = WORKER_ENVIRONMENT if self.address else WORKER_ENVIRONMENT | LOOPBACK_ONLY
+        for name, value in settings.items():
             os.environ.setdefault(name, value)
         import ray
 

@@ -9,15 +9,16 @@ from beyondmimic_data.cluster import Cluster
 
 @pytest.mark.slow
 def test_only_the_outermost_session_starts_and_ends_ray():
-    import ray
-
     cluster = Cluster(num_cpus=2, object_store_mb=80)
     with cluster.session():
+        import ray
+
         with cluster.session():
             assert cluster.workers(1.0) == 2
             assert cluster.workers(0.5) == 4
             assert cluster.workers(16.0) == 1
             policy = ray.get(ray.remote(num_cpus=1)(lambda: os.environ.get("OMP_WAIT_POLICY")).remote())
             assert policy == "PASSIVE"
+            assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1"
         assert ray.is_initialized()
     assert not ray.is_initialized()
