@@ -84,7 +84,7 @@ class MotionsGait:
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """Time a hot path against its own limit in the same run; takes at most 90 seconds."""
+    """Time a hot path against its own limit in the same run; takes up to three minutes."""
 
     name: tyro.conf.Positional[Literal["physics", "windows", "ppo", "collect", "train", "retarget"]]
     """What to time."""

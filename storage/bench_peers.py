@@ -103,15 +103,16 @@ def _hdf5(episodes: np.ndarray, window: int, folder: Path) -> Sampler:
 
 def _hugging_face(episodes: np.ndarray, window: int, folder: Path) -> Sampler:
     import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
     import torch
 
-    count, rows, columns = episodes.shape
-    features = datasets.Features({"features": datasets.Sequence(datasets.Value("float32"), length=columns)})
-    built = datasets.Dataset.from_dict(
-        {"features": list(episodes.reshape(count * rows, columns))}, features=features
-    )
-    built.save_to_disk(str(folder / "arrow"))
-    table = datasets.load_from_disk(str(folder / "arrow")).with_format("torch")
+    _, rows, columns = episodes.shape
+    values = pa.FixedSizeListArray.from_arrays(pa.array(episodes.reshape(-1)), columns)
+    pq.write_table(pa.table({"features": values}), folder / "steps.parquet")
+    files, cache = str(folder / "steps.parquet"), str(folder / "cache")
+    loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache)
+    table = loaded.with_format("torch")
 
     def one(episode: int, row: int) -> "torch.Tensor":
         first = episode * rows + row

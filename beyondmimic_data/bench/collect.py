@@ -13,8 +13,8 @@ from beyondmimic_data.tracking import shipped
 from beyondmimic_data.tracking.policy import TrackingPolicy
 
 ROUNDS = 5
-CONFIG = RolloutConfig(chunk_steps=32_768, episode_seconds=5.0)
-"""Units of a few seconds, with episodes as long to a unit as those of a large collection."""
+CONFIG = RolloutConfig(chunk_steps=65_536, episode_seconds=10.0)
+"""Half the units of a large collection, with episodes half as long."""
 
 
 def bench_collect(sink: UnitSink) -> dict[str, float]:
