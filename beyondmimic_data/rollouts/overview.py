@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
 from beyondmimic_data.config import RandomisationConfig, Range, RolloutConfig
@@ -115,9 +116,9 @@ def plot_drawn(quantities: Sequence[Drawn], path: Path) -> None:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, one in zip(axes, quantities):
         low, high = one.asked
-        margin = 0.05 * (high - low) or 0.5
-        if len(one.values):
-            axis.hist(one.values, bins=BINS, range=(low - margin, high + margin), color="tab:blue")
+        width = (high - low) / BINS or 1.0
+        edges = np.arange(-1, BINS + 2) * width + low
+        axis.hist(one.values, bins=edges, color="tab:blue")
         for edge in (low, high):
             axis.axvline(edge, color="black", linestyle="--", linewidth=1)
         axis.set(xlabel=f"{one.name} (n = {len(one.values)})", yticks=[])
@@ -155,7 +156,8 @@ def plot_overview(
     for row, clip in enumerate(shown):
         table[row, : len(passes[clip])] = passes[clip]
     extent = (0, table.shape[1], len(shown) - 0.5, -0.5)
-    image = seconds.imshow(table, aspect="auto", interpolation="nearest", vmin=0, extent=extent)
+    norm = SymLogNorm(1.0, vmin=0.0, vmax=max(float(np.nanmax(table, initial=1.0)), 1.0))
+    image = seconds.imshow(table, aspect="auto", interpolation="nearest", norm=norm, extent=extent)
     figure.colorbar(image, ax=seconds, label="passes")
     least = min((float(p.min()) for p in passes.values() if len(p)), default=0.0)
     title = f"Passes of each second of each clip; least {least:.0f}"
