@@ -157,8 +157,9 @@ def test_an_interrupted_export_leaves_nothing_and_runs_again(
 ) -> None:
     """Steps are slowed down, so that Ctrl-C comes when some of the files are there."""
     code = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
         "from pipelines import cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a shell's background jobs
         "from storage import episode_stream\n"
         "read = episode_stream.read_rows\n"
         "def slow(*words):\n"
