@@ -91,18 +91,18 @@ class _Driver:
         return self.process.poll() is not None
 
     def wait(self) -> int:
-        """Return the exit code once the process and all that it started are gone."""
-        family = _family(self.process.pid)
+        """Return the exit code once the process and all that writes for it are gone."""
+        writers = _writers(self.process.pid)
         code = self.process.wait(PATIENCE_S)
-        _gone(family)
+        _gone(writers)
         return code
 
     def kill(self) -> None:
-        """Kill the driver alone; Ray's processes notice and end."""
-        family = _family(self.process.pid)
+        """Kill the driver alone; Ray's workers notice and end."""
+        writers = _writers(self.process.pid)
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(PATIENCE_S)
-        _gone(family)
+        _gone(writers)
 
     def workers(self) -> list[int]:
         """Return the ids of its collecting actors."""
@@ -387,8 +387,14 @@ def _family(pid: int) -> list[int]:
     return found
 
 
+def _writers(pid: int) -> list[int]:
+    """Return the ids of a driver's workers; Ray's agents outlive it by a minute and touch nothing."""
+    commands = {child: _command(child) for child in _family(pid)}
+    return [child for child, command in commands.items() if "ray::" in command and "Agent" not in command]
+
+
 def _gone(pids: Sequence[int]) -> None:
-    """Wait until processes have ended: Ray's follow their driver, and write until then."""
+    """Wait until processes have ended: workers follow their driver, and write until then."""
     end = time.monotonic() + PATIENCE_S
     while any(_command(pid) for pid in pids):
         if time.monotonic() > end:
