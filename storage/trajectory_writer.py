@@ -162,12 +162,12 @@ class TrajectoryWriter:
         Raises:
             StoreError: units are missing.
         """
-        missing = self.missing_units()
+        markers = list(self.markers())
+        missing = sorted(set(range(self.num_units)) - {marker.unit for marker in markers})
         if missing:
             raise StoreError(
                 f"{self.folder}: {len(missing)} of {self.num_units} units are missing: {missing[:20]}"
             )
-        markers = list(self.markers())
         moments = Moments.merged((m.moments for m in markers), self.schema.num_columns)
         write_episodes(self.folder / layout.EPISODES, episode_table([e for m in markers for e in m.episodes]))
         write_bytes(self.folder / layout.STATISTICS, (canonical_json(moments.to_json()) + "\n").encode())
