@@ -64,7 +64,7 @@ class UnitStore:
         first = writer.first_row(unit)
         episodes = [{**e, "start_row": first + e["start_row"]} for e in result.episodes]
         figures = {"simulated_steps": result.simulated_steps, "rejected": result.rejected}
-        writer.write_unit(unit, result.rows, episodes, figures)
+        writer.write_unit(unit, result.pieces, episodes, figures)
 
     def missing_units(self) -> list[int]:
         """Return the units still to be collected."""

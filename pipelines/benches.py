@@ -86,7 +86,7 @@ def _random_rollouts(folder: Path) -> _ReaderWindows:
             }
             for start in range(0, config.chunk_steps, length)
         ]
-        sink.write_unit(unit, Unit(rows, episodes, config.chunk_steps, 0))
+        sink.write_unit(unit, Unit([rows], episodes, config.chunk_steps, 0))
     sink.finish()
     reader = TrajectoryReader(folder)
     reader.warm()

@@ -193,5 +193,5 @@ def _write_units(folder: Path, units: int) -> None:
             }
             for start in range(0, CHUNK_STEPS, _EPISODE_ROWS)
         ]
-        writer.write_unit(unit, noise + unit, episodes)
+        writer.write_unit(unit, [noise + unit], episodes)
     writer.finish()

@@ -102,7 +102,7 @@ class TrajectoryWriter:
     def write_unit(
         self,
         unit: int,
-        rows: np.ndarray,
+        pieces: Sequence[np.ndarray],
         episodes: Sequence[Mapping[str, Any]],
         figures: Mapping[str, int] | None = None,
     ) -> UnitMarker:
@@ -110,7 +110,8 @@ class TrajectoryWriter:
 
         Args:
             unit: number of the unit.
-            rows: (R, num_columns) kept steps, episode after episode; R at most ``chunk_steps``, may be 0.
+            pieces: arrays (r, num_columns) that are the R kept steps one after the other, such as one an
+                episode, so that a unit is never in memory twice; R at most ``chunk_steps``, may be 0.
             episodes: index rows; their ``start_row`` and ``length`` cover the R rows in order, without gaps.
             figures: what else is to be known of the unit, such as what was rejected; sums have a meaning.
 
@@ -119,9 +120,11 @@ class TrajectoryWriter:
         """
         if not 0 <= unit < self.num_units:
             raise StoreError(f"{self.folder}: unit: found {unit}, expected 0 to {self.num_units - 1}")
-        block = self._block(unit, rows)
-        check_episodes(unit, self.first_row(unit), len(rows), episodes)
-        digest = hash_chunk(block)
+        pieces = self._stored(unit, pieces)
+        rows = sum(len(piece) for piece in pieces)
+        check_episodes(unit, self.first_row(unit), rows, episodes)
+        padding = np.full((self.chunk_steps - rows, self.schema.num_columns), np.nan, self._dtype)
+        digest = hash_chunk([*pieces, padding])
         existing = self._whole_marker(unit)
         if existing is not None:
             if existing.sha256 != digest:
@@ -129,15 +132,16 @@ class TrajectoryWriter:
             return existing
         marker = UnitMarker(
             unit=unit,
-            rows=len(rows),
+            rows=rows,
             sha256=digest,
             episodes=tuple(plain_row(episode) for episode in episodes),
-            moments=Moments.of(block[: len(rows)]),
+            moments=Moments.merged(map(Moments.of, pieces), self.schema.num_columns),
             figures=dict(figures or {}),
         )
         try:
-            with atomic_path(layout.chunk_path(self.folder, unit)) as temporary:
-                temporary.write_bytes(block.data)
+            with atomic_path(layout.chunk_path(self.folder, unit)) as temporary, temporary.open("wb") as file:
+                for piece in (*pieces, padding):
+                    file.write(piece.data)
             marker.write(self.folder)
         except OSError as error:
             raise StoreError(
@@ -184,27 +188,28 @@ class TrajectoryWriter:
                 log.warning("%s: not the bytes that were written; the unit will be collected again", chunk)
                 layout.marker_path(self.folder, marker.unit).unlink()
 
-    def _block(self, unit: int, rows: np.ndarray) -> np.ndarray:
-        """Return rows as the chunk's bytes: little-endian, padded with NaN."""
-        columns = self.schema.num_columns
-        if rows.ndim != 2 or rows.shape[1] != columns or len(rows) > self.chunk_steps:
-            raise StoreError(
-                f"unit {unit}: rows: found shape {rows.shape}, "
-                f"expected at most {self.chunk_steps} rows of {columns}"
-            )
-        block = np.empty((self.chunk_steps, columns), self._dtype)
-        with np.errstate(over="ignore"):  # an overflow is found and named below
-            block[: len(rows)] = rows
-        block[len(rows) :] = np.nan
-        finite = np.isfinite(block[: len(rows)])
-        if not finite.all():
-            row, index = np.argwhere(~finite)[0]
-            name = next(n for n, part in self.schema.slices.items() if part.start <= index < part.stop)
-            raise StoreError(
-                f"unit {unit}: row {row}, column '{name}': found {rows[row, index]}, "
-                f"expected a finite {self._dtype.name}"
-            )
-        return block
+    def _stored(self, unit: int, pieces: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return pieces in the chunk's type and order, without a copy of those that have them already."""
+        columns, first, stored = self.schema.num_columns, 0, []
+        for rows in pieces:
+            if rows.ndim != 2 or rows.shape[1] != columns or first + len(rows) > self.chunk_steps:
+                raise StoreError(
+                    f"unit {unit}: rows: found shape {rows.shape} after {first} rows, "
+                    f"expected at most {self.chunk_steps} rows of {columns} in all"
+                )
+            with np.errstate(over="ignore"):  # an overflow is found and named below
+                piece = np.ascontiguousarray(rows, self._dtype)
+            finite = np.isfinite(piece)
+            if not finite.all():
+                row, index = np.argwhere(~finite)[0]
+                name = next(n for n, part in self.schema.slices.items() if part.start <= index < part.stop)
+                raise StoreError(
+                    f"unit {unit}: row {first + row}, column '{name}': found {rows[row, index]}, "
+                    f"expected a finite {self._dtype.name}"
+                )
+            stored.append(piece)
+            first += len(rows)
+        return stored
 
     def _whole_marker(self, unit: int) -> UnitMarker | None:
         """Return a unit's marker if its chunk is there in full; take back a marker that says so wrongly."""

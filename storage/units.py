@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,12 @@ class UnitMarker:
             ) from error
 
 
-def hash_chunk(block: np.ndarray) -> str:
-    """Return the SHA-256 that a chunk file of this block has."""
-    return hashlib.sha256(np.ascontiguousarray(block).data).hexdigest()
+def hash_chunk(pieces: Iterable[np.ndarray]) -> str:
+    """Return the SHA-256 of the chunk file that these contiguous arrays are, one after the other."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece.data)
+    return digest.hexdigest()
 
 
 def check_episodes(unit: int, first_row: int, rows: int, episodes: Sequence[Mapping[str, Any]]) -> None:

@@ -48,9 +48,9 @@ def bench_collect(sink: UnitSink) -> dict[str, float]:
             {
                 "bare_steps_per_s": steps / bare,
                 "steps_per_s": steps / seconds,
-                "kept_steps_per_s": len(unit.rows) / seconds,
+                "kept_steps_per_s": unit.kept_steps / seconds,
                 "ratio": bare / seconds,
-                "kept_share": len(unit.rows) / steps,
+                "kept_share": unit.kept_steps / steps,
             }
         )
     return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}

@@ -58,14 +58,19 @@ class UnitSink(Protocol):
 class Unit:
     """What one unit yielded."""
 
-    rows: np.ndarray
-    """(n, 313) float32, kept episodes one after the other."""
+    pieces: list[np.ndarray]
+    """(length, 313) float32 each, the kept episodes; not joined, for a unit is large."""
     episodes: list[dict[str, Any]]
     """One index row a kept episode; ``start_row`` counts from the unit's first row."""
     simulated_steps: int
     """Control steps simulated for it."""
     rejected: int
     """Episodes that fell too early to be kept."""
+
+    @property
+    def kept_steps(self) -> int:
+        """Rows of all kept episodes."""
+        return sum(len(piece) for piece in self.pieces)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +83,10 @@ class _Running:
     seed: tuple[int, ...]
     noise_scale: float
     draw: rand.Randomisation
+    rows: np.ndarray
+    """(start.steps, 313) float32, filled as it plays."""
+    errors: np.ndarray
+    """(start.steps,) m, mean body position error."""
 
 
 def usable_ranges(ranges: RandomisationConfig, max_latency_ms: float) -> RandomisationConfig:
@@ -119,8 +128,7 @@ class UnitRun:
         self.noise = ActionNoise(config, self.n, mixed + 1)
         self.starts = StartSampler(self.world.library.lengths.numpy(), config, self.hz)
         self.feet = torch.tensor([backend.contact_bodies.index(name) for name in g1_facts.FOOT_BODIES])
-        self.ticks: list[np.ndarray] = []
-        self.errors: list[np.ndarray] = []
+        self.ticks = 0
         self.running: list[_Running | None] = [None] * self.n
         self.over_at = np.full(self.n, -1)
         """Tick at which each environment's episode is over at the latest; -1 where none runs."""
@@ -153,7 +161,8 @@ class UnitRun:
             start = self.starts.draw(rng, longest)
             draw = rand.draw(self.c.ranges, preset.control, [rng])
             scale = float(rng.uniform(*config.noise_scale))
-            episodes.append(_Running(self.started, len(self.ticks), start, seed, scale, draw))
+            rows, errors = np.empty((start.steps, ROW_WIDTH), np.float32), np.empty(start.steps, np.float32)
+            episodes.append(_Running(self.started, self.ticks, start, seed, scale, draw, rows, errors))
             generators.append(rng)
             self.started += 1
             self.expected_steps += start.steps
@@ -208,12 +217,18 @@ class UnitRun:
             ],
             dim=-1,
         )
-        self.ticks.append(row.numpy())
+        rows = row.numpy()
         ends = world.advance(command, clean, ids)
         self.simulated_steps += len(ids)
-        self.errors.append(task.body_pos_error(world.tracked).numpy())
+        errors = task.body_pos_error(world.tracked).numpy()
+        for env in ids:
+            episode = self.running[env]
+            assert episode is not None, "ids are the running ones"
+            tick = self.ticks - episode.first_tick
+            episode.rows[tick], episode.errors[tick] = rows[env], errors[env]
+        self.ticks += 1
         fell = ends.fell.numpy()
-        over = fell | ends.clip_end.numpy() | (len(self.ticks) >= self.over_at)
+        over = fell | ends.clip_end.numpy() | (self.ticks >= self.over_at)
         ended = ids[over[ids]]
         for env in ended:
             if fell[env]:
@@ -227,7 +242,7 @@ class UnitRun:
         episode, config = self.running[env], self.c.config
         assert episode is not None, "only a running episode ends"
         self.running[env], self.over_at[env] = None, -1
-        raw = len(self.ticks) - episode.first_tick
+        raw = self.ticks - episode.first_tick
         lost = round(config.drop_before_fall_seconds * self.hz) if termination.startswith("fall") else 0
         length = raw - lost
         if length < self.least:
@@ -235,13 +250,10 @@ class UnitRun:
             self.expected_steps -= episode.start.steps
             return
         self.expected_steps += length - episode.start.steps
-        span = slice(episode.first_tick, episode.first_tick + length)
-        rows = np.stack([tick[env] for tick in self.ticks[span]])
-        errors = np.array([tick[env] for tick in self.errors[span]])
         pushes = [push for push in self.world.pushes[env] if push.seconds < length / self.hz]
         start, draw = episode.start, episode.draw
         self.finished[episode.number] = (
-            rows,
+            episode.rows[:length],
             {
                 "episode_id": f"{self.c.skill}-{self.unit:05d}-{episode.number:06d}",
                 "skill": self.c.skill,
@@ -264,24 +276,22 @@ class UnitRun:
                 "mass_scale": draw.mass_scale[0].tolist(),
                 "joint_offset": draw.joint_offset[0].tolist(),
                 "com_offset": draw.com_offset[0].tolist(),
-                "body_pos_err_m": float(errors.mean()),
+                "body_pos_err_m": float(episode.errors[:length].mean()),
             },
         )
 
     def _assemble(self) -> Unit:
         """Lay the kept episodes out in the order in which they were planned, cut at the unit's capacity."""
-        self.ticks.clear()  # a unit is large: what is copied goes at once
-        self.errors.clear()
-        rows, episodes, used = np.empty((self.capacity, ROW_WIDTH), np.float32), [], 0
+        pieces, episodes, used = [], [], 0
         for number in sorted(self.finished):
-            kept, entry = self.finished.pop(number)
-            length = min(len(kept), self.capacity - used)
+            rows, entry = self.finished[number]
+            length = min(len(rows), self.capacity - used)
             if length < self.least:
                 break
-            rows[used : used + length] = kept[:length]
+            pieces.append(rows[:length])
             episodes.append({**entry, "start_row": used, "length": length})
             used += length
-        return Unit(rows[:used], episodes, self.simulated_steps, self.rejected)
+        return Unit(pieces, episodes, self.simulated_steps, self.rejected)
 
 
 def units_for_hours(hours: float, preset: Preset) -> int:

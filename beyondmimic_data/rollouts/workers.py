@@ -65,7 +65,7 @@ class Collector:
                 "could be kept; train the skill longer or collect with less noise"
             )
         self._sink.write_unit(unit, result)
-        return len(result.rows), time.perf_counter() - began
+        return result.kept_steps, time.perf_counter() - began
 
 
 def collect_units(

@@ -76,7 +76,7 @@ def build_rollouts(store: ArtifactStore, skill: str, recipe: str, seed: int) -> 
             episodes.append(entry | {"start_row": start, "length": length, "termination": "clip_end"})
             start += length
         rows = np.concatenate([rows_of(schema, n, seed + i) for i, n in enumerate(LENGTHS)])
-        writer.write_unit(0, rows, episodes)
+        writer.write_unit(0, [rows], episodes)
         build.digests.update(writer.finish())
         build.meta["parents"] = []
     found = store.find("rollouts", skill, recipe)

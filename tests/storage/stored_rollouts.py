@@ -61,6 +61,12 @@ def unit_of(
     return np.concatenate(parts), episodes
 
 
+def write_unit(writer: TrajectoryWriter, unit: int, lengths: tuple[int, ...], skill: str = "walk") -> None:
+    """Write what ``unit_of`` returns."""
+    rows, episodes = unit_of(unit, lengths, writer.chunk_steps, skill)
+    writer.write_unit(unit, [rows], episodes)
+
+
 UNITS: tuple[tuple[int, ...], ...] = ((60, 30, 21), (128,), (), (20, 40, 50))
 """Episode lengths of each unit: padded, full, empty, and one shorter than a window of 21."""
 
@@ -80,7 +86,7 @@ def write_rollouts(
     missing = writer.missing_units()
     for unit in order or range(len(units)):
         if unit in missing:
-            writer.write_unit(unit, *unit_of(unit, units[unit], chunk_steps, skill))
+            write_unit(writer, unit, units[unit], skill)
     return writer.finish()
 
 

@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import logging
 import signal
@@ -8,7 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stored_rollouts import CHUNK_STEPS, SCHEMA, UNITS, build_rollouts, tree_bytes, unit_of, write_rollouts
+from stored_rollouts import (
+    CHUNK_STEPS,
+    SCHEMA,
+    UNITS,
+    build_rollouts,
+    tree_bytes,
+    unit_of,
+    write_rollouts,
+    write_unit,
+)
 
 from beyondmimic_data.errors import StoreError
 from storage import layout
@@ -22,7 +32,7 @@ REPOSITORY = Path(__file__).parents[2]
 DEATHS = [
     ("rename", "steps.zarr/steps/zarr.json"),
     ("rename", "steps.zarr/zarr.json"),
-    ("write_bytes", "steps.zarr/steps/c/1/.0.*.tmp"),
+    ("open", "steps.zarr/steps/c/1/.0.*.tmp"),
     ("replace", "steps.zarr/steps/c/1/0"),
     ("write_bytes", "units/.00001.json.*.tmp.json"),
     ("replace", "units/00001.json"),
@@ -35,25 +45,32 @@ DEATHS = [
 
 # One process imports everything and forks a builder for each death.
 KILLED_BUILDERS = """
-import fnmatch, json, os, signal, sys
+import fnmatch, io, json, os, signal, sys
 from pathlib import Path
 import zarr
 sys.path.insert(0, sys.argv[3])
 from storage.artifacts import Artifact, ArtifactStore
 from stored_rollouts import build_rollouts
 
+class Dies(io.FileIO):
+    def write(self, data):
+        data = bytes(data)
+        super().write(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
 def build_and_die(root, method, where):
     original = getattr(Path, method)
 
-    def dies(self, argument):
-        target = self if method == "write_bytes" else argument
+    def dies(self, *arguments, **keywords):
+        target = arguments[0] if method in ("rename", "replace") else self
         made_by_zarr = "/.steps.zarr." in str(target)
         if fnmatch.fnmatch(str(target), "*/" + where) and not made_by_zarr:
+            if method == "open":
+                return Dies(self, arguments[0])
             if method == "write_bytes":
-                data = bytes(argument)
-                original(self, data[: len(data) // 2])
+                Dies(self, "wb").write(arguments[0])
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(self, argument)
+        return original(self, *arguments, **keywords)
 
     setattr(Path, method, dies)
     build_rollouts(ArtifactStore(root), "walk", "r1")
@@ -111,18 +128,18 @@ def test_a_killed_builder_leaves_nothing_visible_and_its_rerun_the_same_bytes(
 
 def test_a_unit_that_cannot_be_written_stays_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = TrajectoryWriter.create(tmp_path, SCHEMA, units=4, chunk_steps=CHUNK_STEPS)
-    writer.write_unit(0, *unit_of(0, UNITS[0], CHUNK_STEPS))
+    write_unit(writer, 0, UNITS[0])
     before = tree_bytes(tmp_path)
 
-    def full(self: Path, data: bytes) -> int:
-        with self.open("wb") as stream:
-            stream.write(bytes(data)[:100])
-        raise OSError(errno.ENOSPC, "No space left on device")
+    class Full(io.FileIO):
+        def write(self, data: memoryview) -> int:
+            super().write(bytes(data)[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(Path, "open", lambda self, mode="r": Full(self, mode))
         with pytest.raises(StoreError, match=r"unit 1 cannot be written \(No space left on device\)"):
-            writer.write_unit(1, *unit_of(1, UNITS[1], CHUNK_STEPS))
+            write_unit(writer, 1, UNITS[1])
     assert tree_bytes(tmp_path) == before
     assert writer.missing_units() == [1, 2, 3]
     with pytest.raises(StoreError, match=r"3 of 4 units are missing: \[1, 2, 3\]"):
@@ -136,13 +153,13 @@ def test_a_unit_that_cannot_be_written_stays_missing(tmp_path: Path, monkeypatch
 def test_a_unit_written_twice_is_written_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     writer = TrajectoryWriter.create(tmp_path, SCHEMA, units=1, chunk_steps=CHUNK_STEPS)
     rows, episodes = unit_of(0, (40,), CHUNK_STEPS)
-    first = writer.write_unit(0, rows, episodes)
+    first = writer.write_unit(0, [rows], episodes)
     before = layout.chunk_path(tmp_path, 0).stat()
-    again = TrajectoryWriter.open(tmp_path).write_unit(0, rows, episodes)
+    again = TrajectoryWriter.open(tmp_path).write_unit(0, [rows], episodes)
     assert again.sha256 == first.sha256
     assert not caplog.records
     with caplog.at_level(logging.WARNING):
-        kept = writer.write_unit(0, rows + 1, episodes)
+        kept = writer.write_unit(0, [rows + 1], episodes)
     assert kept.sha256 == first.sha256
     assert "unit 0 came out different a second time" in caplog.text
     after = layout.chunk_path(tmp_path, 0).stat()
@@ -203,13 +220,13 @@ def test_leftovers_of_killed_writers_are_swept(tmp_path: Path) -> None:
 
 def test_an_unfinished_store_cannot_be_read(tmp_path: Path) -> None:
     writer = TrajectoryWriter.create(tmp_path, SCHEMA, units=1, chunk_steps=CHUNK_STEPS)
-    writer.write_unit(0, *unit_of(0, (40,), CHUNK_STEPS))
+    write_unit(writer, 0, (40,))
     with pytest.raises(StoreError, match=r"episodes.parquet: missing; the collection .* is not finished"):
         TrajectoryReader(tmp_path)
     with pytest.raises(StoreError, match="holds no rollouts"):
         TrajectoryWriter.open(tmp_path / "nowhere")
     with pytest.raises(StoreError, match="found 1, expected 0 to 0"):
-        writer.write_unit(1, np.zeros((0, 8)), [])
+        writer.write_unit(1, [np.zeros((0, 8))], [])
 
 
 def test_many_processes_write_one_store(tmp_path: Path) -> None:
@@ -219,11 +236,11 @@ def test_many_processes_write_one_store(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from stored_rollouts import CHUNK_STEPS, UNITS, unit_of
+from stored_rollouts import UNITS, write_unit
 from storage.trajectory_writer import TrajectoryWriter
 writer = TrajectoryWriter.open(Path(sys.argv[1]))
 for unit in eval(sys.argv[3]):
-    writer.write_unit(unit, *unit_of(unit, UNITS[unit], CHUNK_STEPS))
+    write_unit(writer, unit, UNITS[unit])
 """
     command = [sys.executable, "-c", script, str(tmp_path / "a"), str(Path(__file__).parent)]
     workers = [

@@ -119,9 +119,9 @@ def test_a_chunk_file_has_the_bytes_that_zarr_would_write(tmp_path: Path) -> Non
 def test_padding_is_nan_and_a_chunk_of_zeros_is_on_disk(tmp_path: Path) -> None:
     writer = TrajectoryWriter.create(tmp_path, SCHEMA, units=2, chunk_steps=CHUNK_STEPS)
     _, episodes = unit_of(0, (100,), CHUNK_STEPS)
-    writer.write_unit(0, np.zeros((100, 8), np.float32), episodes)
+    writer.write_unit(0, [np.zeros((100, 8), np.float32)], episodes)
     _, episodes = unit_of(1, (CHUNK_STEPS,), CHUNK_STEPS)
-    writer.write_unit(1, np.zeros((CHUNK_STEPS, 8), np.float32), episodes)
+    writer.write_unit(1, [np.zeros((CHUNK_STEPS, 8), np.float32)], episodes)
     writer.finish()
     reader = TrajectoryReader(tmp_path)
     assert np.isnan(reader.rows[100:CHUNK_STEPS]).all()
@@ -190,7 +190,7 @@ def test_a_large_unit_merges_its_statistics_in_pieces(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(1e3, 1e-1, (4096, 8)).astype(np.float32)
     schema = StepSchema((Column("features", (8,)),), 50.0)
     writer = TrajectoryWriter.create(tmp_path, schema, units=1, chunk_steps=4096)
-    marker = writer.write_unit(0, rows, unit_of(0, (4096,), 4096)[1])
+    marker = writer.write_unit(0, [rows], unit_of(0, (4096,), 4096)[1])
     np.testing.assert_allclose(marker.moments.std, rows.astype(float).std(0), rtol=1e-9)
 
 
@@ -222,7 +222,7 @@ def bad_units() -> dict[str, tuple[np.ndarray, list, str]]:
 
     return {
         "nan": (hole, episodes, "row 41, column 'joint_pos': found nan"),
-        "columns": (rows[:, :7], episodes, r"found shape \(70, 7\), expected at most 128 rows of 8"),
+        "columns": (rows[:, :7], episodes, r"found shape \(70, 7\) after 0 rows, expected at most 128 rows of 8"),
         "too many": (np.zeros((129, 8)), episodes, "expected at most 128"),
         "gap": (rows, changed(1, start_row=169), "episode 1 .*start_row: found 169, expected 168"),
         "local row": (rows, changed(0, start_row=0), "start_row: found 0, expected 128"),
@@ -239,7 +239,7 @@ def test_a_unit_that_is_refused_leaves_nothing(tmp_path: Path, name: str) -> Non
     writer = TrajectoryWriter.create(tmp_path, SCHEMA, units=2, chunk_steps=CHUNK_STEPS)
     before = tree_bytes(tmp_path)
     with pytest.raises(StoreError, match=message):
-        writer.write_unit(1, rows, episodes)
+        writer.write_unit(1, [rows], episodes)
     assert tree_bytes(tmp_path) == before
 
 
@@ -248,13 +248,13 @@ def test_what_float16_cannot_hold_is_refused(tmp_path: Path) -> None:
     rows, episodes = unit_of(0, (40,), CHUNK_STEPS)
     rows[3, 1] = 1e5
     with pytest.raises(StoreError, match=r"row 3, column 'step': found 100000\.0, expected a finite float16"):
-        writer.write_unit(0, rows, episodes)
+        writer.write_unit(0, [rows], episodes)
 
 
 def test_an_id_in_two_units_is_found(tmp_path: Path) -> None:
     writer = TrajectoryWriter.create(tmp_path, SCHEMA, units=2, chunk_steps=CHUNK_STEPS)
     for unit in range(2):
         rows, episodes = unit_of(unit, (40,), CHUNK_STEPS)
-        writer.write_unit(unit, rows, [episodes[0] | {"episode_id": "same"}])
+        writer.write_unit(unit, [rows], [episodes[0] | {"episode_id": "same"}])
     with pytest.raises(StoreError, match="'same' comes more than once"):
         writer.finish()
