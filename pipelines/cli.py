@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BeyondMimicError as error:
         print(f"beyondmimic: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # who reads the output has seen enough; nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
@@ -70,6 +73,7 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
         ("collect",): (of_preset(o.Collect), verbs.collect),
         ("ui",): (lambda _: o.Ui, verbs.ui),
         ("motions", "check"): (lambda _: o.MotionsCheck, verbs.motions_check),
+        ("motions", "synth"): (lambda _: o.MotionsSynth, verbs.motions_synth),
         ("motions", "gait"): (lambda _: o.MotionsGait, verbs.motions_gait),
         ("data", "diff"): (lambda _: o.DataDiff, data_verbs.data_diff),
         ("data", "export"): (lambda _: o.DataExport, data_verbs.data_export),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from beyondmimic_data.config import Preset, get_preset
+from beyondmimic_data.config import Preset, SynthConfig, get_preset
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -64,6 +64,18 @@ class MotionsCheck:
     """Frames a second; a motions.toml says so otherwise."""
     quat: Literal["wxyz", "xyzw"] | None = None
     """Order of the root quaternion; a motions.toml says so otherwise."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionsSynth:
+    """Write the project's own motions as files, for a motions.toml to group, cut, loop or mirror."""
+
+    out: tyro.conf.Positional[Path]
+    """Folder to write them into."""
+    synth: SynthConfig = dataclasses.field(default_factory=SynthConfig)
+    """Which motions, how long, and their seed."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

@@ -203,7 +203,8 @@ def _chosen(keys: Sequence[str], skills: Sequence[str]) -> list[str]:
     """
     for skill in skills:
         if skill not in keys:
-            raise ConfigError("skills", skill, "one of " + ", ".join(keys))
+            expected = "one of " + ", ".join(keys) if keys else "none: there is no skill; give --motions"
+            raise ConfigError("skills", skill, expected)
     return [key for key in keys if key in skills] if skills else list(keys)
 
 

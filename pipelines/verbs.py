@@ -100,6 +100,15 @@ def motions_check(options: o.MotionsCheck) -> Result:
     )
 
 
+def motions_synth(options: o.MotionsSynth) -> Result:
+    """Write the project's own motions as files."""
+    from beyondmimic_data.motions.synth import write_skills
+
+    control_hz = open_workspace().preset.control.control_hz
+    files = [str(path) for path in write_skills(options.synth, control_hz, options.out)]
+    return Result(files, "\n".join(files))
+
+
 def motions_gait(options: o.MotionsGait) -> Result:
     """Compare how motions walk."""
     from beyondmimic_data.motions.gait import compare_gaits

@@ -1,11 +1,12 @@
 """The project's own motions: footstep plan and inverse kinematics, no recording needed."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
 from beyondmimic_data.config import SynthConfig
-from beyondmimic_data.errors import ConfigError
+from beyondmimic_data.errors import ConfigError, MotionError
 from beyondmimic_data.motions import standing, walking
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
 from beyondmimic_data.motions.posture import frame_times
@@ -34,6 +35,28 @@ def synthesise_skill(skill: str, config: SynthConfig, control_hz: float) -> list
         synthesise(skill, dataclasses.replace(config, seed=config.seed + 1 + k), control_hz)
         for k in range(config.locomotion_clips)
     ]
+
+
+def write_skills(config: SynthConfig, control_hz: float, folder: Path) -> list[Path]:
+    """Write the clips of ``config.skills`` as NPZ files: ``stand.npz``, ``locomotion/1.npz`` and so on.
+
+    Raises:
+        ConfigError: as ``synthesise``.
+        MotionError: a file of that name exists; nothing is written then.
+    """
+    clips = {}
+    for skill in config.skills:
+        made = synthesise_skill(skill, config, control_hz)
+        names = [f"{skill}/{k}.npz" for k in range(1, len(made) + 1)] if len(made) > 1 else [f"{skill}.npz"]
+        clips |= {folder / name: clip for name, clip in zip(names, made, strict=True)}
+    for path in clips:
+        if path.exists():
+            raise MotionError(
+                path, "file", "one that exists", "none of this name; remove it or name another folder"
+            )
+    for path, clip in clips.items():
+        clip.save(path)
+    return list(clips)
 
 
 def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:

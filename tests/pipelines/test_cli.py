@@ -20,6 +20,7 @@ VERBS = (
     ["collect"],
     ["ui"],
     ["motions", "check"],
+    ["motions", "synth"],
     ["motions", "gait"],
     ["data", "diff"],
     ["data", "export"],

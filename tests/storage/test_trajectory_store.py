@@ -222,7 +222,11 @@ def bad_units() -> dict[str, tuple[np.ndarray, list, str]]:
 
     return {
         "nan": (hole, episodes, "row 41, column 'joint_pos': found nan"),
-        "columns": (rows[:, :7], episodes, r"found shape \(70, 7\) after 0 rows, expected at most 128 rows of 8"),
+        "columns": (
+            rows[:, :7],
+            episodes,
+            r"found shape \(70, 7\) after 0 rows, expected at most 128 rows of 8",
+        ),
         "too many": (np.zeros((129, 8)), episodes, "expected at most 128"),
         "gap": (rows, changed(1, start_row=169), "episode 1 .*start_row: found 169, expected 168"),
         "local row": (rows, changed(0, start_row=0), "start_row: found 0, expected 128"),

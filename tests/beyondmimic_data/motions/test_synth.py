@@ -1,13 +1,14 @@
 """The synthesised clips: at rest at both ends, in balance, within limits, following their commands."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from beyondmimic_data import rotations
 from beyondmimic_data.config import QualityConfig, SynthConfig
-from beyondmimic_data.errors import ConfigError
+from beyondmimic_data.errors import ConfigError, MotionError
 from beyondmimic_data.motions import balance, standing, synth
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.motions.quality import check_clip, self_penetration
@@ -161,3 +162,22 @@ def test_unusable_configuration_is_refused(skill: str, config: SynthConfig, fiel
     with pytest.raises(ConfigError) as error:
         synth.synthesise_skill(skill, config, 50.0)
     assert error.value.field == field
+
+
+def test_skills_are_written_as_clips_once(tmp_path: Path) -> None:
+    config = SynthConfig(
+        skills=("stand", "locomotion"), seconds=2.0, locomotion_clips=2, locomotion_seconds=6.0
+    )
+    files = synth.write_skills(config, 50.0, tmp_path)
+    names = ["stand.npz", "locomotion/1.npz", "locomotion/2.npz"]
+    assert [path.relative_to(tmp_path).as_posix() for path in files] == names
+    made = [
+        *synth.synthesise_skill("stand", config, 50.0),
+        *synth.synthesise_skill("locomotion", config, 50.0),
+    ]
+    assert [Clip.load(path).version for path in files] == [clip.version for clip in made]
+    with pytest.raises(MotionError, match="2.npz: file: found one that exists"):
+        (tmp_path / "stand.npz").unlink()
+        (tmp_path / "locomotion" / "1.npz").unlink()
+        synth.write_skills(config, 50.0, tmp_path)
+    assert not (tmp_path / "stand.npz").exists()
