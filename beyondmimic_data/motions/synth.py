@@ -44,7 +44,7 @@ def write_skills(config: SynthConfig, control_hz: float, folder: Path) -> list[P
         ConfigError: as ``synthesise``.
         MotionError: a file of that name exists; nothing is written then.
     """
-    clips = {}
+    clips: dict[Path, Clip] = {}
     for skill in config.skills:
         made = synthesise_skill(skill, config, control_hz)
         names = [f"{skill}/{k}.npz" for k in range(1, len(made) + 1)] if len(made) > 1 else [f"{skill}.npz"]
