@@ -290,6 +290,7 @@ class RolloutConfig:
     ou_theta: float = 0.8
     ou_sigma: float = 0.1
     float16: bool = False
+    """Store rows with 11 bits a number instead of 24; see docs/store.md for what it costs."""
     cpus_per_worker: float = 1.0
     seed: int = 11
 

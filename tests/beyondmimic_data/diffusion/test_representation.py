@@ -152,3 +152,20 @@ def test_missing_and_narrow_columns_are_refused(windows) -> None:
     del columns["action_clean"]
     with pytest.raises(ConfigError, match=r"action_clean.*missing"):
         require_columns(columns)
+
+
+def test_rows_kept_as_float16_cost_the_features_what_the_document_says(rows, windows) -> None:
+    """The edge of what docs/store.md speaks of: a robot 8 m from the origin, in one direction."""
+    representation = Representation("body_pos", g1.JOINT_NAMES, g1.BODY_NAMES)
+    rows = rows.clone()
+    for name in ("root_pos_w", "body_pos_w"):
+        rows[..., windows.columns[name]].unflatten(-1, (-1, 3))[..., 0] += 6.5
+    exact, rounded = (
+        representation.encode(frames_from_rows(kept, windows.columns), CURRENT)
+        for kept in (rows, rows.half().float())
+    )
+    error = (exact - rounded).abs()
+    places = [error[..., representation.slices[name]].max() for name in ("body_pos", "root_pos")]
+    speeds = [error[..., representation.slices[name]].max() for name in ("body_lin_vel", "root_lin_vel")]
+    assert 0.001 < max(places) < 0.006
+    assert max(speeds) < 0.01
