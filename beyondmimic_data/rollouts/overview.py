@@ -109,16 +109,19 @@ def drawn(
 
 
 def plot_drawn(quantities: Sequence[Drawn], path: Path) -> None:
-    """Draw a histogram of each randomised quantity; dashed lines are the range that was asked for."""
+    """Draw a histogram of each randomised quantity, of few values a bar each; dashed lines are the range that was asked for."""
     columns = 4
     rows = -(-len(quantities) // columns)
     figure = Figure(figsize=(11, 2.1 * rows), dpi=70, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, one in zip(axes, quantities):
         low, high = one.asked
-        width = (high - low) / BINS or 1.0
-        edges = np.arange(-1, BINS + 2) * width + low
-        axis.hist(one.values, bins=edges, color="tab:blue")
+        places, counts = np.unique(one.values, return_counts=True)
+        if 1 < len(places) <= BINS:  # such as latency, whole physics steps
+            axis.bar(places, counts, width=0.8 * np.diff(places).min(), color="tab:blue")
+        else:
+            width = (high - low) / BINS or 1.0
+            axis.hist(one.values, bins=np.arange(-1, BINS + 2) * width + low, color="tab:blue")
         for edge in (low, high):
             axis.axvline(edge, color="black", linestyle="--", linewidth=1)
         axis.set(xlabel=f"{one.name} (n = {len(one.values)})", yticks=[])
