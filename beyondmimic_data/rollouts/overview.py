@@ -109,7 +109,7 @@ def drawn(
 
 
 def plot_drawn(quantities: Sequence[Drawn], path: Path) -> None:
-    """Draw a histogram of each randomised quantity, of few values a bar each; dashed lines are the range that was asked for."""
+    """Draw a histogram of each randomised quantity, of few values a bar each; dashed: the range asked for."""
     columns = 4
     rows = -(-len(quantities) // columns)
     figure = Figure(figsize=(11, 2.1 * rows), dpi=70, layout="constrained")
