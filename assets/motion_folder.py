@@ -46,18 +46,16 @@ def add_synthesised(workspace: Workspace) -> list[Path]:
     A skill of several clips is a folder, and a ``motions.toml`` beside it makes one skill of them.
     """
     from beyondmimic_data.motions.clip import Clip
-    from beyondmimic_data.motions.synth import synthesise_skill
+    from beyondmimic_data.motions.synth import skill_files
 
     preset, written = workspace.preset, []
     folder = workspace.motion_folder / SYNTHESISED
     for skill in preset.synth.skills:
-        clips = synthesise_skill(skill, preset.synth, preset.control.control_hz)
-        if len(clips) == 1:
-            paths = [folder / f"{skill}.npz"]
-        else:
-            paths = [folder / skill / f"{k}.npz" for k in range(1, len(clips) + 1)]
-            _group(paths, skill)
-        for path, clip in zip(paths, clips):
+        files = skill_files(skill, preset.synth, preset.control.control_hz)
+        clips = {folder / name: clip for name, clip in files.items()}
+        if len(clips) > 1:
+            _group(list(clips), skill)
+        for path, clip in clips.items():
             try:
                 same = path.exists() and Clip.load(path).version == clip.version
             except MotionError:

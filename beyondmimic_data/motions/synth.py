@@ -37,8 +37,20 @@ def synthesise_skill(skill: str, config: SynthConfig, control_hz: float) -> list
     ]
 
 
+def skill_files(skill: str, config: SynthConfig, control_hz: float) -> dict[str, Clip]:
+    """Synthesise a skill's clips by file name: ``stand.npz``, or of several ``locomotion/1.npz`` and so on.
+
+    Raises:
+        ConfigError: as ``synthesise``.
+    """
+    clips = synthesise_skill(skill, config, control_hz)
+    if len(clips) == 1:
+        return {f"{skill}.npz": clips[0]}
+    return {f"{skill}/{k}.npz": clip for k, clip in enumerate(clips, 1)}
+
+
 def write_skills(config: SynthConfig, control_hz: float, folder: Path) -> list[Path]:
-    """Write the clips of ``config.skills`` as NPZ files: ``stand.npz``, ``locomotion/1.npz`` and so on.
+    """Write the clips of ``config.skills`` into a folder that has none of their files; returns their paths.
 
     Raises:
         ConfigError: as ``synthesise``.
@@ -46,9 +58,7 @@ def write_skills(config: SynthConfig, control_hz: float, folder: Path) -> list[P
     """
     clips: dict[Path, Clip] = {}
     for skill in config.skills:
-        made = synthesise_skill(skill, config, control_hz)
-        names = [f"{skill}/{k}.npz" for k in range(1, len(made) + 1)] if len(made) > 1 else [f"{skill}.npz"]
-        clips |= {folder / name: clip for name, clip in zip(names, made, strict=True)}
+        clips |= {folder / name: clip for name, clip in skill_files(skill, config, control_hz).items()}
     for path in clips:
         if path.exists():
             raise MotionError(
