@@ -73,6 +73,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
         from beyondmimic_data.tracking.workers import train_skill
 
         with cluster.session():
+            cluster.check_gpus(preset.training.gpus_per_skill)
             cpus = cluster.fit(preset.training.cpus_per_skill)
             training = dataclasses.replace(preset.training, cpus_per_skill=cpus)
             fitting = dataclasses.replace(preset, training=training)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from beyondmimic_data.errors import ConfigError
+
 log = logging.getLogger(__name__)
 
 NAMESPACE = "beyondmimic"
@@ -101,6 +103,20 @@ class Cluster:
         import ray
 
         return min(cpus, float(ray.cluster_resources().get("CPU", 1)))
+
+    def check_gpus(self, share: float) -> None:
+        """Refuse a share of GPUs that the running session cannot give: Ray would wait for it for ever.
+
+        Raises:
+            ConfigError: it has fewer.
+        """
+        import ray
+
+        there = float(ray.cluster_resources().get("GPU", 0))
+        if share > there:
+            raise ConfigError(
+                "training.gpus_per_skill", share, f"at most the {there:g} GPUs that the Ray cluster has"
+            )
 
     def workers(self, cpus_each: float) -> int:
         """Return how many workers of so many CPUs the running session has room for, at least one."""

@@ -5,7 +5,7 @@ the code they speak of because whoever only asks what is up to date should not i
 motions is ``motions.formats.IMPORTER_VERSION``.
 """
 
-TRACKING = "3"
+TRACKING = "4"
 ROLLOUTS = "2"
 DATASET = "2"
 DIFFUSION = "2"

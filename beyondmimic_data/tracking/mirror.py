@@ -19,20 +19,23 @@ Reflection = tuple[list[int], list[float]]
 class TaskMirror:
     """Reflects observations and actions of the tracking task left to right."""
 
-    def __init__(self, joint_names: Sequence[str], *, state_estimation: bool = True) -> None:
+    def __init__(
+        self, joint_names: Sequence[str], *, state_estimation: bool = True, device: str = "cpu"
+    ) -> None:
         """Lay out the observations of a robot with these joints, in this order.
 
         Args:
             joint_names: joints in the order of actions.
             state_estimation: whether the actor has the terms that need it.
+            device: where observations and actions lie.
         """
         terms = _terms(joint_names)
         left_out = () if state_estimation else task.STATE_ESTIMATION_TERMS
         self.groups = {
-            "actor": _concatenate([terms[name] for name in task.ACTOR_TERMS if name not in left_out]),
-            "critic": _concatenate([terms[name] for name in task.CRITIC_TERMS]),
+            "actor": _concatenate([terms[name] for name in task.ACTOR_TERMS if name not in left_out], device),
+            "critic": _concatenate([terms[name] for name in task.CRITIC_TERMS], device),
         }
-        self.action = _concatenate([terms["actions"]])
+        self.action = _concatenate([terms["actions"]], device)
 
     def reflect_observations(self, observations: TensorDict) -> TensorDict:
         """Return the groups ``actor`` and ``critic`` (B, ...) of the mirrored robot and reference."""
@@ -80,14 +83,14 @@ def _terms(joint_names: Sequence[str]) -> dict[str, Reflection]:
     }
 
 
-def _concatenate(terms: Sequence[Reflection]) -> tuple[torch.Tensor, torch.Tensor]:
+def _concatenate(terms: Sequence[Reflection], device: str) -> tuple[torch.Tensor, torch.Tensor]:
     order: list[int] = []
     signs: list[float] = []
     for term_order, term_signs in terms:
         start = len(order)
         order += [start + i for i in term_order]
         signs += term_signs
-    return torch.tensor(order), torch.tensor(signs)
+    return torch.tensor(order, device=device), torch.tensor(signs, device=device)
 
 
 def _reflect(

@@ -99,7 +99,7 @@ def load_optimizer(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    save_file({name: value.detach().clone().contiguous() for name, value in tensors.items()}, path)
+    save_file({name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}, path)
 
 
 def _read(path: Path, what: str, advice: str) -> dict[str, torch.Tensor]:

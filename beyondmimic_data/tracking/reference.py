@@ -66,6 +66,15 @@ class MotionLibrary:
         parts = self._table.index_select(0, frames).split(self._widths, dim=1)
         return ReferenceFrame(*(part.unflatten(1, shape) for part, shape in zip(parts, self._shapes)))
 
+    def joint_moments(self, around: torch.Tensor) -> torch.Tensor:
+        """Return (2J,) how far all frames' joint positions and velocities are from ``around``, mean square.
+
+        Args:
+            around: (2J,) rad, then rad/s.
+        """
+        joints = self._table[:, : sum(self._widths[:2])]
+        return (joints - around).square().mean(dim=0)
+
     def phase(self, frames: torch.Tensor) -> torch.Tensor:
         """Return (N,) progress through each frame's clip, 0 at its first frame and 1 at its last."""
         clip = self.clip_of_frame[frames]

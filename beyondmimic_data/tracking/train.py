@@ -16,8 +16,8 @@ import torch
 from rsl_rl.algorithms import PPO
 
 from beyondmimic_data import process, versions
-from beyondmimic_data.config import PpoConfig, Preset
-from beyondmimic_data.errors import BeyondMimicError, StoreError
+from beyondmimic_data.config import PpoConfig, Preset, TrainingConfig
+from beyondmimic_data.errors import BeyondMimicError, ConfigError, StoreError
 from beyondmimic_data.files import atomic_path, write_json
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
@@ -42,6 +42,14 @@ Progress = Callable[[dict[str, float]], None]
 
 ROWS_PER_THREAD = 1536
 """Rows of a minibatch that a torch thread should have: of 768, waking a second one cost more than it gave."""
+
+
+KNOWS_SKILL = 0.5
+"""Completion from which on another skill's policy needs polish rather than exploration."""
+
+
+UNEXPECTED = 2.0
+"""Deviations of its normaliser beyond which, in the mean, a reference joint moves as it never did."""
 
 
 class TrainingDivergedError(BeyondMimicError):
@@ -94,6 +102,23 @@ def minibatch_rows(preset: Preset) -> int:
     return 2 * rows if preset.ppo.mirror else rows
 
 
+def learner_device(training: TrainingConfig) -> str:
+    """Return where PPO's networks learn, on a GPU if the training has a share of one; physics has the CPU.
+
+    Raises:
+        ConfigError: it has, and torch finds no GPU.
+    """
+    if not training.gpus_per_skill:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            "training.gpus_per_skill",
+            training.gpus_per_skill,
+            f"0 on this machine: torch {torch.__version__} finds no CUDA GPU",
+        )
+    return "cuda"
+
+
 def _no_mirror_loss(actor: object, batch: object, rows: int) -> torch.Tensor:
     """Stand in for a pass through the actor that rsl-rl makes to log a loss that no gradient uses."""
     del actor, batch, rows
@@ -117,18 +142,25 @@ class Trainer:
     """PPO on one skill's clips; ``iterate`` collects one batch and updates once."""
 
     def __init__(self, clips: Sequence[Clip], preset: Preset, num_threads: int) -> None:
-        """Build environment and algorithm; seeds torch."""
+        """Build environment and algorithm; seeds torch.
+
+        Raises:
+            ConfigError: the preset gives training a share of a GPU, and there is none.
+        """
         self.preset, self.clips, self.num_threads = preset, clips, num_threads
         training = preset.training
         torch.manual_seed(training.seed)
         self.backend = MujocoBackend(training.num_envs, preset.control, num_threads=num_threads)
         ranges = preset.randomisation if training.push else preset.randomisation.without_pushes()
-        self.env = TrackingVecEnv(self.backend, clips, preset, training.seed, ranges)
+        self.device = learner_device(training)
+        self.env = TrackingVecEnv(self.backend, clips, preset, training.seed, ranges, self.device)
         self.observations = self.env.get_observations()
-        self.mirror = TaskMirror(self.backend.joint_names, state_estimation=preset.task.state_estimation)
+        self.mirror = TaskMirror(
+            self.backend.joint_names, state_estimation=preset.task.state_estimation, device=self.device
+        )
         with contextlib.redirect_stdout(io.StringIO()):  # rsl-rl prints its networks
             self.algorithm = PPO.construct_algorithm(
-                self.observations, self.env, ppo_settings(preset.ppo, self.mirror), "cpu"
+                self.observations, self.env, ppo_settings(preset.ppo, self.mirror), self.device
             )
         if self.algorithm.symmetry is not None:
             self.algorithm.symmetry.compute_loss = _no_mirror_loss
@@ -204,7 +236,7 @@ class Trainer:
     def policy(self) -> TrackingPolicy:
         """Return a copy of the current actor for evaluation."""
         return TrackingPolicy.from_actor_state(
-            {k: v.clone() for k, v in self.algorithm.save()["actor_state_dict"].items()}
+            {k: v.cpu().clone() for k, v in self.algorithm.save()["actor_state_dict"].items()}
         )
 
     def warm_start(self, folder: Path, *, foreign: bool = False) -> None:
@@ -212,8 +244,7 @@ class Trainer:
 
         Args:
             folder: the policy's folder.
-            foreign: it is another skill's. A converged one explores too little to learn a new motion, so its
-                actions get the deviation ``warm_std`` again.
+            foreign: it is another skill's, whose Adam moments are of no use here.
         """
         tensors = load_weights(folder)
         actor, critic = split_state(tensors, "actor"), split_state(tensors, "critic")
@@ -224,13 +255,32 @@ class Trainer:
             optimizer = self.algorithm.optimizer
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         config = self.preset.ppo
-        if foreign:
-            self.algorithm.get_policy().distribution.std_param.data.fill_(config.warm_std)
+        self._expect_reference()
         # Its critic judged other clips, or with another discount: followed at once, it unlearns the actor.
         self.counters.critic_only = config.critic_only_iterations
         if config.schedule == "adaptive":
             self._set_learning_rate(config.warm_learning_rate)
         self.algorithm.gamma, self.algorithm.lam = config.warm_gamma, config.warm_lam
+
+    def _expect_reference(self) -> None:
+        """Let both normalisers expect the reference joints of these clips; observations begin with them.
+
+        A joint that the earlier clips held still has next to no deviation: once it moves, it would reach the
+        networks as tens of deviations and drown the rest.
+        """
+        width = 2 * self.env.num_actions
+        for model in (self.algorithm._raw_actor, self.algorithm._raw_critic):
+            normaliser = model.obs_normalizer
+            moments = self.env.world.library.joint_moments(normaliser._mean[0, :width].cpu())
+            moments, variance = moments.to(self.device), normaliser._var[0, :width]
+            expected = UNEXPECTED * (normaliser._std[0, :width] + normaliser.eps)
+            variance = torch.where(moments > expected**2, moments, variance)
+            normaliser._var[0, :width] = variance
+            normaliser._std = normaliser._var.sqrt()
+
+    def explore(self) -> None:
+        """Give actions the deviation ``warm_std``; a converged policy explores too little."""
+        self.algorithm.get_policy().distribution.std_param.data.fill_(self.preset.ppo.warm_std)
 
     def save(self, folder: Path) -> None:
         """Write the policy: actor and critic, and the optimiser's state, as safetensors."""
@@ -278,8 +328,7 @@ def train_policy(
         preset: every number.
         folder: where the policy goes.
         warm_start: folder of a policy to start from.
-        foreign: that policy is of another skill; see ``Trainer.warm_start``. It is dropped if it completes
-            none of the check's starts.
+        foreign: that policy is of another skill. It is dropped if it falls as soon as an untrained one.
         num_threads: physics threads, and at most so many of torch's; 0 takes every core.
         progress: called with each iteration's figures.
         logs: folder of TensorBoard curves.
@@ -290,12 +339,9 @@ def train_policy(
     threads = num_threads or (os.cpu_count() or 1)
     process.prepare(torch_threads(preset, threads))
     session = _Session(Trainer(clips, preset, threads), folder, logs)
-    if not session.resume() and warm_start is not None:
-        session.begin_from(warm_start, foreign=foreign)
-        if foreign and not session.checks[-1]["completion"]:
-            # Weights that know nothing of this skill learn it more slowly than none.
-            log.info("another skill's policy completes no start here; from nothing instead")
-            session = _Session(Trainer(clips, preset, threads), folder, logs)
+    begun = session.resume() or warm_start is None or session.begin_from(warm_start, foreign=foreign)
+    if not begun:
+        session = _Session(Trainer(clips, preset, threads), folder, logs)
     while not session.finished():
         figures = session.trainer.iterate()
         session.record(figures)
@@ -318,11 +364,25 @@ class _Session:
         self._checked_at = trainer.counters.seconds
         self._saved_at = trainer.counters.seconds
 
-    def begin_from(self, policy: Path, *, foreign: bool) -> None:
-        """Start from another policy and check it: it may pass as it is."""
-        self.trainer.warm_start(policy, foreign=foreign)
+    def begin_from(self, policy: Path, *, foreign: bool) -> bool:
+        """Start from another policy and check it: it may pass as it is.
+
+        Returns:
+            Whether it is of use: another skill's that falls as soon as an untrained one is not, since weights
+            that know nothing of this skill learn it more slowly than none.
+        """
+        trainer = self.trainer
+        untrained = self._try()["mean_seconds"] if foreign else 0.0
+        trainer.warm_start(policy, foreign=foreign)
         self.start = policy.name
         self.check()
+        if not foreign or self.checks[-1]["completion"] >= KNOWS_SKILL:
+            return True
+        if self.checks[-1]["mean_seconds"] <= untrained:
+            log.info("another skill's policy falls as soon as an untrained one here; from nothing instead")
+            return False
+        trainer.explore()
+        return True
 
     def finished(self) -> bool:
         """Tell whether training is over, and note why."""
@@ -348,7 +408,7 @@ class _Session:
     def check(self) -> None:
         """Try the policy and keep it if it is the best so far."""
         trainer = self.trainer
-        result = evaluate.check(trainer.policy(), trainer.clips, trainer.preset, trainer.num_threads)
+        result = self._try()
         result = {"steps": trainer.counters.steps, "minutes": trainer.counters.seconds / 60, **result}
         self.checks.append(result)
         self.log.add("check", result, trainer.counters.steps)
@@ -368,6 +428,11 @@ class _Session:
             100 * result["body_pos_err_m"],
             result["velocity_err_m_s"],
         )
+
+    def _try(self) -> dict[str, Any]:
+        """Return the outcome of the check's starts with the policy as it is."""
+        trainer = self.trainer
+        return evaluate.check(trainer.policy(), trainer.clips, trainer.preset, trainer.num_threads)
 
     def last_check(self) -> dict[str, float]:
         """Return the completion of the last check, if there was one."""
@@ -392,7 +457,7 @@ class _Session:
         if not path.exists():
             return False
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
             raise StoreError(f"{path}: no readable checkpoint ({error}); remove it to train anew") from error
         self.trainer.load_state(state["trainer"])

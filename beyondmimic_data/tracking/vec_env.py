@@ -27,17 +27,19 @@ class TrackingVecEnv(VecEnv):
         preset: Preset,
         seed: int,
         randomisation: RandomisationConfig | None = None,
+        device: str = "cpu",
     ) -> None:
         """Randomise and reset every environment.
 
         Every parameter is drawn once an environment, at start-up, as the released task does (METHOD 1.7).
+        What rsl-rl reads lies on ``device``, where its networks are; the world itself stays on the CPU.
         """
         self.ranges = preset.randomisation if randomisation is None else randomisation
         self.world = TrackingWorld(backend, clips, preset.control, preset.task, self.ranges, seed)
         self.sampler = StartSampler(self.world.library, preset.sampling, self.world.rng)
         self.num_envs = backend.num_envs
         self.num_actions = len(backend.joint_names)
-        self.device = "cpu"
+        self.device = device
         self.cfg: dict[str, Any] = {}
         self.max_episode_length = round(preset.task.episode_seconds * preset.control.control_hz)
         self.episode_length_buf = torch.zeros(self.num_envs, dtype=torch.long)
@@ -69,12 +71,13 @@ class TrackingVecEnv(VecEnv):
     def get_observations(self) -> TensorDict:
         """Return the groups ``actor`` and ``critic``."""
         actor, critic = self.world.observe()
-        return TensorDict({"actor": actor, "critic": critic}, batch_size=[self.num_envs])
+        groups = {"actor": actor.to(self.device), "critic": critic.to(self.device)}
+        return TensorDict(groups, batch_size=[self.num_envs])
 
     def step(self, actions: torch.Tensor) -> tuple[TensorDict, torch.Tensor, torch.Tensor, dict[str, Any]]:
         """Step, then reset what fell, timed out, or came to its clip's end; the last two are truncations."""
         frames = self.world.frame.numpy().copy()
-        step = self.world.step(actions)
+        step = self.world.step(actions.cpu())
         self.episode_length_buf += 1
         fell = step.fell if self._drift_limit_m is None else step.fell | self._drifted(self._drift_limit_m)
         truncated = (step.clip_end | (self.episode_length_buf >= self.max_episode_length)) & ~fell
@@ -86,5 +89,6 @@ class TrackingVecEnv(VecEnv):
         log["body_pos_err_m"] = task.body_pos_error(self.world.tracked).nanmean()
         lengths = self.episode_length_buf[done].clone()
         self._reset(done.nonzero().flatten().numpy())
+        truncated, reward, done = (x.to(self.device) for x in (truncated, step.reward, done.long()))
         extras = {"time_outs": truncated, "log": log, "fell": fell, "episode_lengths": lengths}
-        return self.get_observations(), step.reward, done.long(), extras
+        return self.get_observations(), reward, done, extras

@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from beyondmimic_data.config import Preset, get_preset
-from beyondmimic_data.errors import StoreError
+from beyondmimic_data.errors import ConfigError, StoreError
 from beyondmimic_data.files import read_json
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
 from beyondmimic_data.robots import g1
@@ -20,7 +20,12 @@ from beyondmimic_data.tracking import train
 from beyondmimic_data.tracking.evaluate import evaluate_gate, gate_trial, play, summarise
 from beyondmimic_data.tracking.examination import examine, transfer_loss
 from beyondmimic_data.tracking.export import export_onnx
-from beyondmimic_data.tracking.policy import TrackingPolicy, load_optimizer, load_weights
+from beyondmimic_data.tracking.policy import (
+    NORMALISER_EPS,
+    TrackingPolicy,
+    load_optimizer,
+    load_weights,
+)
 from beyondmimic_data.tracking.train import CHECKPOINT, Trainer, train_policy
 
 
@@ -115,6 +120,26 @@ def test_a_skill_goes_on_with_its_optimiser_and_another_skill_without(clip, pres
     assert steps > load_optimizer(trained)[last]["step"]
 
 
+def test_a_share_of_a_gpu_that_is_not_there_is_refused(clip, preset, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    shared = dataclasses.replace(preset, training=dataclasses.replace(preset.training, gpus_per_skill=0.5))
+    with pytest.raises(ConfigError, match=r"gpus_per_skill.*0\.5, expected 0 .*no CUDA GPU"):
+        Trainer([clip], shared, 1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA GPU")
+def test_what_a_gpu_learned_goes_on_without_one(clip, preset, trained, tmp_path):
+    shared = dataclasses.replace(preset, training=dataclasses.replace(preset.training, gpus_per_skill=1.0))
+    with_gpu, without = Trainer([clip], shared, 1), Trainer([clip], preset, 1)
+    with_gpu.warm_start(trained)
+    with_gpu.iterate()
+    torch.save(with_gpu.state(), tmp_path / "state.pt")
+    without.load_state(torch.load(tmp_path / "state.pt", map_location="cpu", weights_only=True))
+    for mine, other in zip(without.policy().parameters(), with_gpu.policy().parameters()):
+        assert torch.equal(mine, other)
+    without.iterate()
+
+
 def test_a_damaged_checkpoint_is_named(clip, preset, tmp_path):
     (tmp_path / CHECKPOINT).parent.mkdir()
     (tmp_path / CHECKPOINT).write_bytes(b"half of it")
@@ -172,22 +197,41 @@ def test_a_warm_start_looks_further_ahead(clip, preset, trained):
     assert preset.ppo.gamma != preset.ppo.warm_gamma
 
 
-def test_a_start_of_another_skill_explores_anew(clip, preset, trained):
-    parent = load_weights(trained)
-    assert preset.ppo.warm_std != preset.ppo.init_std
-    for foreign in (False, True):
-        trainer = Trainer([clip], preset, 1)
-        trainer.warm_start(trained, foreign=foreign)
-        actor = trainer.algorithm.save()["actor_state_dict"]
-        for name in ("mlp.0.weight", "obs_normalizer._mean"):
-            assert torch.equal(actor[name], parent[f"actor.{name}"])
-        kept = torch.equal(actor["distribution.std_param"], parent["actor.distribution.std_param"])
-        assert kept != foreign
-        if foreign:
-            assert actor["distribution.std_param"].unique().item() == pytest.approx(preset.ppo.warm_std)
+def test_a_joint_that_earlier_clips_held_still_may_move(clip, preset, trained):
+    joint, qpos = 26, clip.qpos.copy()  # a wrist
+    qpos[:, 7 + joint] = 0.5 * np.sin(np.arange(len(qpos)))
+    waving = clip_from_qpos("waving", qpos, 50, 50, {"file": "made here"})
+    trainer = Trainer([waving], preset, 1)
+    trainer.warm_start(trained, foreign=True)
+    parent, state = load_weights(trained), trainer.algorithm.save()
+    for part in ("actor", "critic"):
+        before, after = (
+            weights[f"{name}obs_normalizer._std"][0] + NORMALISER_EPS
+            for weights, name in ((parent, f"{part}."), (state[f"{part}_state_dict"], ""))
+        )
+        changed = (before != after).nonzero().flatten().tolist()
+        assert changed == [joint, 29 + joint]  # its position and its velocity, which begin an observation
+        for column, motion in zip(changed, (waving.joint_pos, waving.joint_vel)):
+            largest = np.abs(motion[:, joint]).max()
+            assert largest > 10 * before[column]
+            assert largest < 2 * after[column]
 
 
-def test_a_start_of_another_skill_that_completes_nothing_is_dropped(clip, preset, trained, tmp_path):
+def test_another_skills_policy_explores_what_it_cannot_do(clip, preset, trained, tmp_path, monkeypatch):
+    """Falling early, it gets the deviation of actions back; completing its starts, it keeps its own."""
+    parent = load_weights(trained)["actor.distribution.std_param"]
+    assert not torch.any(parent == preset.ppo.warm_std)
+    for completion, explores in ((0.2, True), (0.8, False)):
+        session = train._Session(Trainer([clip], preset, 1), tmp_path / str(completion))
+        result = {"completion": completion, "body_pos_err_m": 0.1, "velocity_err_m_s": 0.1, "n": 10}
+        untrained_then_started = [result | {"mean_seconds": 0.3}, result | {"mean_seconds": 0.9}]
+        monkeypatch.setattr(session, "_try", iter(untrained_then_started).__next__)
+        assert session.begin_from(trained, foreign=True)
+        std = session.trainer.algorithm.save()["actor_state_dict"]["distribution.std_param"]
+        assert torch.equal(std, torch.full_like(std, preset.ppo.warm_std) if explores else parent)
+
+
+def test_a_start_of_another_skill_that_falls_at_once_is_dropped(clip, preset, trained, tmp_path):
     weights = load_weights(trained)
     last = max(name for name in weights if name.startswith("actor.mlp.") and name.endswith("bias"))
     weights[last] = weights[last] + 3.0  # throws the robot over
