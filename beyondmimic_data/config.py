@@ -199,6 +199,11 @@ class PpoConfig:
     warm_lam: float = 0.95
     warm_std: float = 0.4
     """Deviation of actions after a start from another skill's policy, in action units."""
+    refine_steps: int | None = None
+    """Steps after which training refines what it found: with ``refine_kl`` for ``desired_kl``, a warm start's
+    discount, and no entropy bonus. ``None`` never does."""
+    refine_kl: float = 0.006
+    """Mean divergence of an iteration then."""
     mirror: bool = False
     """Let every step teach its mirror image too; doubles the rows of an update."""
 

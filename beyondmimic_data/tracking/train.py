@@ -44,10 +44,6 @@ ROWS_PER_THREAD = 1536
 """Rows of a minibatch that a torch thread should have: of 768, waking a second one cost more than it gave."""
 
 
-KNOWS_SKILL = 0.5
-"""Completion from which on another skill's policy needs polish rather than exploration."""
-
-
 UNEXPECTED = 2.0
 """Deviations of its normaliser beyond which, in the mean, a reference joint moves as it never did."""
 
@@ -136,6 +132,8 @@ class Counters:
     physics_failures: int = 0
     critic_only: int = 0
     """Iterations left in which only the critic learns."""
+    refining: bool = False
+    """Whether ``refine_steps`` have been reached."""
 
 
 class Trainer:
@@ -173,6 +171,7 @@ class Trainer:
         Raises:
             TrainingDivergedError: a loss is not finite.
         """
+        self._refine_when_due()
         started = time.perf_counter()
         reward, falls, lengths, error = 0.0, 0, [], 0.0
         with torch.inference_mode():
@@ -256,11 +255,28 @@ class Trainer:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         config = self.preset.ppo
         self._expect_reference()
-        # Its critic judged other clips, or with another discount: followed at once, it unlearns the actor.
-        self.counters.critic_only = config.critic_only_iterations
         if config.schedule == "adaptive":
             self._set_learning_rate(config.warm_learning_rate)
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Take the discount that suits a policy which knows something; the critic learns it first.
+
+        A critic that judged other clips, or with another discount, unlearns an actor that follows it at once.
+        """
+        config = self.preset.ppo
+        self.counters.critic_only = config.critic_only_iterations
         self.algorithm.gamma, self.algorithm.lam = config.warm_gamma, config.warm_lam
+
+    def _refine_when_due(self) -> None:
+        """Go on in smaller steps, looking further ahead, once ``refine_steps`` are done."""
+        config = self.preset.ppo
+        if config.refine_steps is None or self.counters.steps < config.refine_steps:
+            return
+        if not self.counters.refining:
+            self.counters.refining = True
+            self._look_ahead()
+        self.algorithm.desired_kl, self.algorithm.entropy_coef = config.refine_kl, 0.0
 
     def _expect_reference(self) -> None:
         """Let both normalisers expect the reference joints of these clips; observations begin with them.
@@ -376,7 +392,7 @@ class _Session:
         trainer.warm_start(policy, foreign=foreign)
         self.start = policy.name
         self.check()
-        if not foreign or self.checks[-1]["completion"] >= KNOWS_SKILL:
+        if not foreign:
             return True
         if self.checks[-1]["mean_seconds"] <= untrained:
             log.info("another skill's policy falls as soon as an untrained one here; from nothing instead")

@@ -197,6 +197,27 @@ def test_a_warm_start_looks_further_ahead(clip, preset, trained):
     assert preset.ppo.gamma != preset.ppo.warm_gamma
 
 
+def test_training_refines_after_its_steps_and_goes_on_so_when_resumed(clip, preset):
+    batch = preset.training.num_envs * preset.ppo.steps_per_env
+    ppo = dataclasses.replace(preset.ppo, refine_steps=batch, refine_kl=0.001, critic_only_iterations=2)
+    trainer, resumed = (Trainer([clip], dataclasses.replace(preset, ppo=ppo), 1) for _ in range(2))
+
+    def settings(trainer: Trainer) -> tuple[float, ...]:
+        algorithm = trainer.algorithm
+        return algorithm.desired_kl, algorithm.entropy_coef, algorithm.gamma, algorithm.lam
+
+    trainer.iterate()
+    assert settings(trainer) == (ppo.desired_kl, ppo.entropy_coef, ppo.gamma, ppo.lam)
+    trainer.iterate()
+    refined = (0.001, 0.0, ppo.warm_gamma, ppo.warm_lam)
+    assert settings(trainer) == refined
+    assert trainer.counters.critic_only == 1, "once, the critic learns the new discount first"
+    resumed.load_state(trainer.state())
+    resumed.iterate()
+    assert settings(resumed) == refined
+    assert resumed.counters.critic_only == 0
+
+
 def test_a_joint_that_earlier_clips_held_still_may_move(clip, preset, trained):
     joint, qpos = 26, clip.qpos.copy()  # a wrist
     qpos[:, 7 + joint] = 0.5 * np.sin(np.arange(len(qpos)))
@@ -217,18 +238,17 @@ def test_a_joint_that_earlier_clips_held_still_may_move(clip, preset, trained):
             assert largest < 2 * after[column]
 
 
-def test_another_skills_policy_explores_what_it_cannot_do(clip, preset, trained, tmp_path, monkeypatch):
-    """Falling early, it gets the deviation of actions back; completing its starts, it keeps its own."""
+def test_another_skills_policy_explores_anew(clip, preset, trained, tmp_path, monkeypatch):
     parent = load_weights(trained)["actor.distribution.std_param"]
     assert not torch.any(parent == preset.ppo.warm_std)
-    for completion, explores in ((0.2, True), (0.8, False)):
-        session = train._Session(Trainer([clip], preset, 1), tmp_path / str(completion))
-        result = {"completion": completion, "body_pos_err_m": 0.1, "velocity_err_m_s": 0.1, "n": 10}
-        untrained_then_started = [result | {"mean_seconds": 0.3}, result | {"mean_seconds": 0.9}]
-        monkeypatch.setattr(session, "_try", iter(untrained_then_started).__next__)
-        assert session.begin_from(trained, foreign=True)
+    for foreign in (True, False):
+        session = train._Session(Trainer([clip], preset, 1), tmp_path / str(foreign))
+        result = {"completion": 0.8, "body_pos_err_m": 0.1, "velocity_err_m_s": 0.1, "n": 10}
+        tries = [result | {"mean_seconds": seconds} for seconds in ((0.3, 0.9) if foreign else (0.9,))]
+        monkeypatch.setattr(session, "_try", iter(tries).__next__)
+        assert session.begin_from(trained, foreign=foreign)
         std = session.trainer.algorithm.save()["actor_state_dict"]["distribution.std_param"]
-        assert torch.equal(std, torch.full_like(std, preset.ppo.warm_std) if explores else parent)
+        assert torch.equal(std, torch.full_like(std, preset.ppo.warm_std) if foreign else parent)
 
 
 def test_a_start_of_another_skill_that_falls_at_once_is_dropped(clip, preset, trained, tmp_path):
