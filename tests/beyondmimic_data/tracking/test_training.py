@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_is_named(clip, preset, tmp_path):
 
 def test_a_robot_that_drifts_too_far_ends_its_training_episode(clip, preset):
     walk = np.tile(clip.qpos, (1, 1))
-    walk[:, 0] = np.arange(len(walk)) * 0.02  # 1 m/s, while the robot stands
+    walk[:, 0] = np.arange(len(walk)) * 0.05  # 2.5 m/s, while the robot stands
     moving = clip_from_qpos("away", walk, 50, 50, {"file": "made here"})
     falls = {}
     for limit in (None, 0.1):
