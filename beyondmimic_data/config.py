@@ -235,7 +235,7 @@ class TrainingConfig:
     cpus_per_skill: float = 2.0
     """Ray CPUs an actor reserves; also its physics and torch threads."""
     gpus_per_skill: float = 0.0
-    """Share of a GPU an actor reserves; with one, the networks learn on it, while physics stays on the cores."""
+    """Share of a GPU an actor reserves; with one, the networks learn on it, physics on the cores."""
     seed: int = 1
 
     def on_cores(self, cores: int) -> "TrainingConfig":
