@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_is_named(clip, preset, tmp_path):
 
 def test_a_robot_that_drifts_too_far_ends_its_training_episode(clip, preset):
     walk = np.tile(clip.qpos, (1, 1))
-    walk[:, 0] = np.arange(len(walk)) * 0.05  # 2.5 m/s, while the robot stands
+    walk[:, 0] = np.arange(len(walk)) * 0.02  # 1 m/s, while the robot stands
     moving = clip_from_qpos("away", walk, 50, 50, {"file": "made here"})
     falls = {}
     for limit in (None, 0.1):
@@ -239,7 +239,9 @@ def test_a_joint_that_earlier_clips_held_still_may_move(clip, preset, trained):
 
 
 def test_another_skills_policy_explores_anew(clip, preset, trained, tmp_path, monkeypatch):
-    parent = load_weights(trained)["actor.distribution.std_param"]
+    weights = load_weights(trained)
+    parent = weights["actor.distribution.std_param"]
+    assert preset.ppo.warm_std != preset.ppo.init_std
     assert not torch.any(parent == preset.ppo.warm_std)
     for foreign in (True, False):
         session = train._Session(Trainer([clip], preset, 1), tmp_path / str(foreign))
@@ -247,7 +249,10 @@ def test_another_skills_policy_explores_anew(clip, preset, trained, tmp_path, mo
         tries = [result | {"mean_seconds": seconds} for seconds in ((0.3, 0.9) if foreign else (0.9,))]
         monkeypatch.setattr(session, "_try", iter(tries).__next__)
         assert session.begin_from(trained, foreign=foreign)
-        std = session.trainer.algorithm.save()["actor_state_dict"]["distribution.std_param"]
+        actor = session.trainer.algorithm.save()["actor_state_dict"]
+        for name in ("mlp.0.weight", "obs_normalizer._mean"):
+            assert torch.equal(actor[name], weights[f"actor.{name}"])
+        std = actor["distribution.std_param"]
         assert torch.equal(std, torch.full_like(std, preset.ppo.warm_std) if foreign else parent)
 
 
