@@ -199,6 +199,8 @@ class PpoConfig:
     warm_lam: float = 0.95
     warm_std: float = 0.4
     """Deviation of actions after a start from another skill's policy, in action units."""
+    explore_again: bool = False
+    """Take ``warm_std`` after a start from the skill's own policy too: to learn what it never met."""
     refine_steps: int | None = None
     """Steps after which training refines what it found: with ``refine_kl`` for ``desired_kl``, a warm start's
     discount, and no entropy bonus. ``None`` never does."""

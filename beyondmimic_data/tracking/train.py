@@ -392,12 +392,11 @@ class _Session:
         trainer.warm_start(policy, foreign=foreign)
         self.start = policy.name
         self.check()
-        if not foreign:
-            return True
-        if self.checks[-1]["mean_seconds"] <= untrained:
+        if foreign and self.checks[-1]["mean_seconds"] <= untrained:
             log.info("another skill's policy falls as soon as an untrained one here; from nothing instead")
             return False
-        trainer.explore()
+        if foreign or trainer.preset.ppo.explore_again:
+            trainer.explore()
         return True
 
     def finished(self) -> bool:
