@@ -4,17 +4,42 @@ import dataclasses
 import os
 import statistics
 import time
+from typing import Any
 
 import torch
 from torch import nn
 
 from beyondmimic_data import process
-from beyondmimic_data.config import quick
+from beyondmimic_data.config import PpoConfig, Preset, quick
 from beyondmimic_data.motions.synth import synthesise
 from beyondmimic_data.sim.mujoco_backend import TraceEvent
-from beyondmimic_data.tracking.train import Trainer, minibatch_rows, torch_threads
+from beyondmimic_data.tracking.ranks import Rank, together
+from beyondmimic_data.tracking.train import Trainer, minibatch_rows, rank_count, torch_threads
+
+_METHOD_UPDATE = {
+    name: getattr(PpoConfig(), name) for name in ("hidden_dims", "steps_per_env", "learning_epochs", "mirror")
+}
 
 ROUNDS = 8
+
+OTHER_BATCHES: dict[str, tuple[float, dict[str, Any]]] = {
+    "double_envs": (2.0, {}),
+    "double_envs_half_steps": (2.0, {"steps_per_env": 6}),
+    "fourfold_envs_half_steps": (4.0, {"steps_per_env": 6}),
+    "method": (2.0, _METHOD_UPDATE),
+}
+"""Factors on ``quick``'s environments, and changes of its PPO: what larger batches and METHOD's update cost."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Round:
+    """Seconds of one iteration and of its bare parts."""
+
+    total: float
+    physics: float
+    update: float
+    bare_physics: float
+    bare_update: float
 
 
 def bench_ppo() -> dict[str, float]:
@@ -23,45 +48,93 @@ def bench_ppo() -> dict[str, float]:
     Returns:
         ``steps_per_s``; ``physics_share``, ``update_share``, ``rest_share`` of the time;
         ``bare_physics_us`` and ``bare_update_us`` a step; ``efficiency``, the share of bare physics and bare
-        update in the total.
+        update in the total; ``ranks``, how many processes train together. Rate and efficiency again for each
+        of ``OTHER_BATCHES``, behind its name.
     """
     preset, threads = quick(), os.cpu_count() or 1
-    preset = dataclasses.replace(preset, training=preset.training.on_cores(threads))
+    preset = dataclasses.replace(
+        preset,
+        training=preset.training.on_cores(threads),
+        synth=dataclasses.replace(preset.synth, seconds=4.0),
+    )
     process.prepare(torch_threads(preset, threads))
-    preset = dataclasses.replace(preset, synth=dataclasses.replace(preset.synth, seconds=4.0))
-    clip = synthesise("stand", preset.synth, preset.control.control_hz)
-    trainer = Trainer([clip], preset, threads)
-    trainer.iterate()
-    batch = trainer.env.num_envs * preset.ppo.steps_per_env
-    totals, physics, updates, bare_physics, bare_updates = [], [], [], [], []
-    for _ in range(ROUNDS):
-        before = trainer.backend.physics_seconds
-        trace: list[TraceEvent] = []
-        trainer.backend.trace = trace
-        started = time.perf_counter()
-        figures = trainer.iterate()
-        totals.append(time.perf_counter() - started)
-        trainer.backend.trace = None
-        physics.append(trainer.backend.physics_seconds - before)
-        updates.append(figures["update_share"] * totals[-1])
-        bare_physics.append(trainer.backend.replay(trace))
-        bare_updates.append(_bare_update(trainer))
-    total = statistics.median(totals)
+    figures = _measure(preset, threads, ROUNDS)
+    for name, (envs, ppo) in OTHER_BATCHES.items():
+        training = dataclasses.replace(preset.training, num_envs=round(envs * preset.training.num_envs))
+        other = dataclasses.replace(preset, training=training, ppo=dataclasses.replace(preset.ppo, **ppo))
+        measured = _measure(other, threads, ROUNDS // 2)
+        figures |= {f"{name}_{key}": measured[key] for key in ("steps_per_s", "efficiency")}
+    return figures
+
+
+def _measure(preset: Preset, threads: int, rounds: int) -> dict[str, float]:
+    """Return the figures of one way to train."""
+    ranks = rank_count(preset, threads)
+    with together(ranks, _follow, preset, threads) as rank:
+        trainer = _trainer(preset, threads, rank)
+        _round(trainer)
+        results = [_round(trainer) for _ in range(rounds)]
+    median = {
+        field.name: statistics.median(getattr(one, field.name) for one in results)
+        for field in dataclasses.fields(_Round)
+    }
+    total = median["total"]
+    batch = ranks * trainer.env.num_envs * preset.ppo.steps_per_env
     return {
         "steps_per_s": batch / total,
-        "physics_share": statistics.median(physics) / total,
-        "update_share": statistics.median(updates) / total,
-        "rest_share": 1 - (statistics.median(physics) + statistics.median(updates)) / total,
-        "bare_physics_us": 1e6 * statistics.median(bare_physics) / batch,
-        "bare_update_us": 1e6 * statistics.median(bare_updates) / batch,
-        "efficiency": statistics.median((p + u) / t for p, u, t in zip(bare_physics, bare_updates, totals)),
+        "physics_share": median["physics"] / total,
+        "update_share": median["update"] / total,
+        "rest_share": 1 - (median["physics"] + median["update"]) / total,
+        "bare_physics_us": 1e6 * median["bare_physics"] / batch,
+        "bare_update_us": 1e6 * median["bare_update"] / batch,
+        "efficiency": statistics.median((r.bare_physics + r.bare_update) / r.total for r in results),
+        "ranks": ranks,
     }
+
+
+def _trainer(preset: Preset, threads: int, rank: Rank) -> Trainer:
+    clip = synthesise("stand", preset.synth, preset.control.control_hz)
+    return Trainer([clip], preset, threads, rank)
+
+
+def _follow(rank: Rank, preset: Preset, threads: int) -> None:
+    """Be a rank that measures as the first one does."""
+    process.prepare(torch_threads(preset, threads))
+    trainer = _trainer(preset, threads, rank)
+    while rank.agree():
+        _round(trainer)
+
+
+def _round(trainer: Trainer) -> _Round:
+    """Iterate once, then do the same physics and network passes bare; all ranks at the same time."""
+    before = trainer.backend.physics_seconds
+    trace: list[TraceEvent] = []
+    trainer.backend.trace = trace
+    started = time.perf_counter()
+    figures = trainer.iterate()
+    total = time.perf_counter() - started
+    trainer.backend.trace = None
+    physics = trainer.backend.physics_seconds - before
+    return _Round(
+        total=total,
+        physics=physics,
+        update=figures["update_share"] * total,
+        bare_physics=_slowest(trainer.rank, trainer.backend.replay(trace)),
+        bare_update=_slowest(trainer.rank, _bare_update(trainer)),
+    )
+
+
+def _slowest(rank: Rank, seconds: float) -> float:
+    """Return the time of the slowest rank, which all wait for."""
+    times = torch.zeros(rank.count, dtype=torch.float64)
+    times[rank.number] = seconds
+    return float(rank.total(times).max())
 
 
 def _bare_update(trainer: Trainer) -> float:
     """Return the seconds of forward and backward alone, over the same epochs and minibatches."""
     config = trainer.preset.ppo
-    rows = minibatch_rows(trainer.preset)
+    rows = minibatch_rows(trainer.preset, trainer.rank.count)
     networks: list[tuple[nn.Module, torch.Tensor]] = []
     for model, group in ((trainer.algorithm._raw_actor, "actor"), (trainer.algorithm._raw_critic, "critic")):
         width = trainer.observations[group].shape[-1]

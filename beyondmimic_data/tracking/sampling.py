@@ -1,5 +1,7 @@
 """Where episodes start: adaptive sampling of clip seconds by failures (BeyondMimic v4 S1, METHOD 1.8)."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -32,6 +34,8 @@ class StartSampler:
         self._bin_of_frame = np.searchsorted(self.first, np.arange(library.num_frames), side="right") - 1
         self.failures = np.zeros(len(self.first))
         """Smoothed failures of each bin."""
+        self._common = np.zeros(len(self.first))
+        """What every sampler of this training has, and how much of it is left."""
         self._pending = np.zeros(len(self.first))
 
     @property
@@ -63,7 +67,17 @@ class StartSampler:
         """Fold the counted failures into the average, once a control step."""
         a = self.config.smoothing
         self.failures = a * self._pending + (1 - a) * self.failures
+        self._common *= 1 - a
         self._pending[:] = 0
+
+    def merge(self, total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Let every sampler of a training count what each has seen since they last did.
+
+        Args:
+            total: returns the sum of what all of them pass.
+        """
+        self.failures = self._common + total(self.failures - self._common)
+        self._common = self.failures.copy()
 
     def draw(self, n: int) -> np.ndarray:
         """Draw (n,) start frames: a bin by its probability, uniform inside it."""
@@ -78,3 +92,4 @@ class StartSampler:
         """Restore ``state``; a different number of bins (another clip) starts afresh."""
         if len(state["failures"]) == len(self.failures):
             self.failures = state["failures"].numpy().copy()
+            self._common = self.failures.copy()

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from beyondmimic_data import process
 from beyondmimic_data.config import Preset, SamplingConfig
 from beyondmimic_data.files import read_json, write_json
 from beyondmimic_data.hashing import hash_value
@@ -18,7 +17,7 @@ from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.text_table import aligned
 from beyondmimic_data.tracking.evaluate import play
 from beyondmimic_data.tracking.policy import TrackingPolicy
-from beyondmimic_data.tracking.train import Trainer, torch_threads
+from beyondmimic_data.tracking.train import Trainer, lead
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +78,6 @@ def study(
         seed; ``clip``, ``steps``, ``seeds``.
     """
     threads = num_threads or os.cpu_count() or 1
-    process.prepare(torch_threads(preset, threads))
     runs: dict[str, list[list[float]]] = {name: [] for name in WAYS}
     for seed in seeds:
         for name, sampling in WAYS.items():
@@ -107,9 +105,10 @@ def _run(clip: Clip, preset: Preset, steps: int, path: Path, name: str, threads:
     """Return the failure rate by second of one training, from its file if it is done."""
     if path.exists():
         return read_json(path)["failure_rate"]
-    trainer = Trainer([clip], preset, threads)
-    while trainer.counters.steps < steps:
-        trainer.iterate()
+    with lead([clip], preset, threads) as rank:
+        trainer = Trainer([clip], preset, threads, rank)
+        while trainer.counters.steps < steps:
+            trainer.iterate()
     with torch.inference_mode():
         failed, lasted = failures_by_second(trainer.policy(), clip, preset, threads)
     log.info(

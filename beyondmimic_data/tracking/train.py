@@ -32,6 +32,7 @@ from beyondmimic_data.tracking.policy import (
     split_state,
 )
 from beyondmimic_data.tracking.policy_files import TRAINING
+from beyondmimic_data.tracking.ranks import ALONE, Rank, RankLostError, together
 from beyondmimic_data.tracking.training_log import TrainingLog
 from beyondmimic_data.tracking.vec_env import TrackingVecEnv
 
@@ -40,9 +41,17 @@ log = logging.getLogger(__name__)
 CHECKPOINT = Path("scratch") / "checkpoint.pt"
 Progress = Callable[[dict[str, float]], None]
 
+ENVS_PER_RANK = 128
+"""Fewest environments worth a process of their own."""
+
+SEEDS_APART = 1000
+"""Between the seeds of two ranks."""
+
+RESTARTS = 2
+"""How often a training goes on from its checkpoint after it lost a rank."""
+
 ROWS_PER_THREAD = 1536
 """Rows of a minibatch that a torch thread should have: of 768, waking a second one cost more than it gave."""
-
 
 UNEXPECTED = 2.0
 """Deviations of its normaliser beyond which, in the mean, a reference joint moves as it never did."""
@@ -52,8 +61,9 @@ class TrainingDivergedError(BeyondMimicError):
     """The update produced numbers that are not finite."""
 
 
-def ppo_settings(config: PpoConfig, mirror: TaskMirror) -> dict[str, Any]:
+def ppo_settings(config: PpoConfig, mirror: TaskMirror, rank: Rank = ALONE) -> dict[str, Any]:
     """Return what rsl-rl's ``PPO.construct_algorithm`` reads, anew: it changes what it is given."""
+    ranks = {"global_rank": rank.number, "local_rank": rank.number, "world_size": rank.count}
     symmetry = {"use_data_augmentation": True, "data_augmentation_func": mirror.augment}
     network = {
         "class_name": "MLPModel",
@@ -65,7 +75,7 @@ def ppo_settings(config: PpoConfig, mirror: TaskMirror) -> dict[str, Any]:
     return {
         "num_steps_per_env": config.steps_per_env,
         "obs_groups": {"actor": ["actor"], "critic": ["critic"]},
-        "multi_gpu": None,
+        "multi_gpu": ranks if rank.count > 1 else None,
         "actor": {**network, "distribution_cfg": distribution},
         "critic": dict(network),
         "algorithm": {
@@ -87,14 +97,22 @@ def ppo_settings(config: PpoConfig, mirror: TaskMirror) -> dict[str, Any]:
     }
 
 
+def rank_count(preset: Preset, threads: int) -> int:
+    """Return how many processes train a policy on so many cores: one a core, or one alone with a GPU."""
+    if preset.training.gpus_per_skill:
+        return 1
+    return max(1, min(threads, preset.training.num_envs // ENVS_PER_RANK))
+
+
 def torch_threads(preset: Preset, threads: int) -> int:
-    """Return how many of so many threads torch should use on this preset's minibatches."""
-    return max(1, min(threads, minibatch_rows(preset) // ROWS_PER_THREAD))
+    """Return how many of so many cores torch should use on a rank's minibatches."""
+    ranks = rank_count(preset, threads)
+    return max(1, min(threads // ranks, minibatch_rows(preset, ranks) // ROWS_PER_THREAD))
 
 
-def minibatch_rows(preset: Preset) -> int:
-    """Return how many rows go through the networks at once in an update, mirror images included."""
-    rows = preset.training.num_envs * preset.ppo.steps_per_env // preset.ppo.mini_batches
+def minibatch_rows(preset: Preset, ranks: int = 1) -> int:
+    """Return how many rows a rank's networks take at once in an update, mirror images included."""
+    rows = preset.training.num_envs // ranks * preset.ppo.steps_per_env // preset.ppo.mini_batches
     return 2 * rows if preset.ppo.mirror else rows
 
 
@@ -139,38 +157,52 @@ class Counters:
 class Trainer:
     """PPO on one skill's clips; ``iterate`` collects one batch and updates once."""
 
-    def __init__(self, clips: Sequence[Clip], preset: Preset, num_threads: int) -> None:
+    def __init__(self, clips: Sequence[Clip], preset: Preset, num_threads: int, rank: Rank = ALONE) -> None:
         """Build environment and algorithm; seeds torch.
+
+        Args:
+            clips: the skill's clips.
+            preset: every number of the whole training.
+            num_threads: cores of the whole training.
+            rank: this process's place in it; it has its share of environments and cores.
 
         Raises:
             ConfigError: the preset gives training a share of a GPU, and there is none.
         """
-        self.preset, self.clips, self.num_threads = preset, clips, num_threads
+        self.preset, self.clips, self.num_threads, self.rank = preset, clips, num_threads, rank
         training = preset.training
-        torch.manual_seed(training.seed)
-        self.backend = MujocoBackend(training.num_envs, preset.control, num_threads=num_threads)
+        seed = training.seed + SEEDS_APART * rank.number
+        torch.manual_seed(seed)
+        self.backend = MujocoBackend(
+            training.num_envs // rank.count, preset.control, num_threads=max(1, num_threads // rank.count)
+        )
         ranges = preset.randomisation if training.push else preset.randomisation.without_pushes()
         self.device = learner_device(training)
-        self.env = TrackingVecEnv(self.backend, clips, preset, training.seed, ranges, self.device)
+        self.env = TrackingVecEnv(self.backend, clips, preset, seed, ranges, self.device)
         self.observations = self.env.get_observations()
         self.mirror = TaskMirror(
             self.backend.joint_names, state_estimation=preset.task.state_estimation, device=self.device
         )
         with contextlib.redirect_stdout(io.StringIO()):  # rsl-rl prints its networks
             self.algorithm = PPO.construct_algorithm(
-                self.observations, self.env, ppo_settings(preset.ppo, self.mirror), self.device
+                self.observations, self.env, ppo_settings(preset.ppo, self.mirror, rank), self.device
             )
         if self.algorithm.symmetry is not None:
             self.algorithm.symmetry.compute_loss = _no_mirror_loss
         self.algorithm.train_mode()
         self.counters = Counters()
+        self._met = rank.count == 1
 
     def iterate(self) -> dict[str, float]:
-        """Collect ``steps_per_env`` steps, update, and return the iteration's figures.
+        """Collect ``steps_per_env`` steps, update, and return the iteration's figures, those of all ranks.
 
         Raises:
             TrainingDivergedError: a loss is not finite.
         """
+        if self.rank.leads:
+            self.rank.agree(True)
+        if not self._met:
+            self._meet()
         self._refine_when_due()
         started = time.perf_counter()
         reward, falls, lengths, error = 0.0, 0, [], 0.0
@@ -186,35 +218,57 @@ class Trainer:
             self.algorithm.compute_returns(self.observations)
         collected = time.perf_counter()
         losses = self._update()
+        self.env.sampler.merge(lambda failures: self.rank.total(torch.from_numpy(failures)).numpy())
+        ended = torch.cat(lengths).double()
+        means, sums = self._of_all(
+            [reward / self.preset.ppo.steps_per_env, error, *losses.values()],
+            [falls, self.backend.failures, self.env.num_envs, len(ended), float(ended.sum())],
+        )
+        losses = dict(zip(losses, means[2:]))
         if not all(np.isfinite(value) for value in losses.values()):
             raise TrainingDivergedError(
                 f"PPO losses are not finite after {self.counters.steps} steps: {losses}; "
                 "lower ppo.learning_rate or ppo.init_std"
             )
         finished = time.perf_counter()
-        batch = self.env.num_envs * self.preset.ppo.steps_per_env
+        falls, failures, envs, episodes = (int(value) for value in sums[:4])
+        batch = envs * self.preset.ppo.steps_per_env
         counters = self.counters
         counters.iteration += 1
         counters.critic_only = max(counters.critic_only - 1, 0)
         counters.steps += batch
         counters.seconds += finished - started
         counters.falls += falls
-        counters.physics_failures = self.backend.failures
-        ended = torch.cat(lengths).float()
+        counters.physics_failures = failures
         return {
             "iteration": counters.iteration,
             "steps": counters.steps,
             "minutes": counters.seconds / 60,
-            "reward_per_step": reward / self.preset.ppo.steps_per_env,
+            "reward_per_step": means[0],
             "falls_per_1000_steps": 1e3 * falls / batch,
-            "mean_episode_seconds": float(ended.mean()) * self.env.world.dt if len(ended) else float("nan"),
-            "body_pos_err_m": error,
+            "mean_episode_seconds": sums[4] / episodes * self.env.world.dt if episodes else float("nan"),
+            "body_pos_err_m": means[1],
             "action_std": float(self.algorithm.get_policy().distribution.std_param.detach().mean()),
             "learning_rate": self.algorithm.learning_rate,
             "steps_per_s": batch / (finished - started),
             "update_share": (finished - collected) / (finished - started),
-            **{f"loss/{name}": float(value) for name, value in losses.items()},
+            **{f"loss/{name}": value for name, value in losses.items()},
         }
+
+    def _meet(self) -> None:
+        """Begin where the first rank stands, but draw other numbers."""
+        state = self.rank.receive(self.state() if self.rank.leads else None)
+        if not self.rank.leads:
+            self.load_state(state)
+            torch.manual_seed(
+                self.preset.training.seed + SEEDS_APART * self.rank.number + self.counters.steps
+            )
+        self._met = True
+
+    def _of_all(self, means: list[float], sums: list[float]) -> tuple[list[float], list[float]]:
+        """Return means and sums over all ranks."""
+        totals = self.rank.total(torch.tensor([*means, *sums], dtype=torch.float64)).tolist()
+        return [value / self.rank.count for value in totals[: len(means)]], totals[len(means) :]
 
     def _update(self) -> dict[str, float]:
         """Update both networks, or the critic alone; an actor held still must not raise the learning rate."""
@@ -353,17 +407,53 @@ def train_policy(
         The training record: curve, checks, counters, how it ended.
     """
     threads = num_threads or (os.cpu_count() or 1)
-    process.prepare(torch_threads(preset, threads))
-    session = _Session(Trainer(clips, preset, threads), folder, logs)
-    begun = session.resume() or warm_start is None or session.begin_from(warm_start, foreign=foreign)
-    if not begun:
-        session = _Session(Trainer(clips, preset, threads), folder, logs)
-    while not session.finished():
-        figures = session.trainer.iterate()
-        session.record(figures)
-        if progress is not None:
-            progress(figures | session.last_check())
+    losses = 0
+    while True:
+        try:
+            return _train(clips, preset, folder, warm_start, foreign, threads, progress, logs)
+        except RankLostError as error:
+            losses += 1
+            if losses > RESTARTS:
+                raise
+            log.warning("%s; training goes on from its last checkpoint", error)
+
+
+def _train(
+    clips: Sequence[Clip],
+    preset: Preset,
+    folder: Path,
+    warm_start: Path | None,
+    foreign: bool,
+    threads: int,
+    progress: Progress | None,
+    logs: Path | None,
+) -> dict[str, Any]:
+    """Do ``train_policy`` until it is over, or a rank is lost."""
+    with lead(clips, preset, threads) as rank:
+        session = _Session(Trainer(clips, preset, threads, rank), folder, logs)
+        begun = session.resume() or warm_start is None or session.begin_from(warm_start, foreign=foreign)
+        if not begun:
+            session = _Session(Trainer(clips, preset, threads, rank), folder, logs)
+        while not session.finished():
+            figures = session.trainer.iterate()
+            session.record(figures)
+            if progress is not None:
+                progress(figures | session.last_check())
     return session.close()
+
+
+def lead(clips: Sequence[Clip], preset: Preset, threads: int) -> contextlib.AbstractContextManager[Rank]:
+    """Start the other ranks of a training on so many cores; yields the rank of this process's trainer."""
+    process.prepare(torch_threads(preset, threads))
+    return together(rank_count(preset, threads), follow, clips, preset, threads)
+
+
+def follow(rank: Rank, clips: Sequence[Clip], preset: Preset, threads: int) -> None:
+    """Be a rank that does as the first one does."""
+    process.prepare(torch_threads(preset, threads))
+    trainer = Trainer(clips, preset, threads, rank)
+    while rank.agree():
+        trainer.iterate()
 
 
 class _Session:

@@ -1,5 +1,7 @@
 """Adaptive sampling of start seconds."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -65,3 +67,29 @@ def test_failures_fade_with_the_published_rate(library):
     for _ in range(693):
         s.advance()
     assert s.failures[0] / first == pytest.approx(0.5, abs=0.01)
+
+
+def merge_all(parts: list[StartSampler]) -> None:
+    """Merge samplers that would be different processes': ask each first what it passes."""
+    gains: list[np.ndarray] = []
+    for part in copy.deepcopy(parts):
+        part.merge(lambda gain: gains.append(gain) or gain)
+    for part in parts:
+        part.merge(lambda _: np.sum(gains, axis=0))
+
+
+def test_samplers_that_merge_count_as_one_would(library):
+    whole, parts = sampler(library, smoothing=0.1), [sampler(library, smoothing=0.1) for _ in range(3)]
+    rng = np.random.default_rng(5)
+    for _ in range(4):
+        for _ in range(6):
+            seen = [rng.integers(0, 350, rng.integers(0, 4)) for _ in parts]
+            whole.record_failures(np.concatenate(seen))
+            whole.advance()
+            for part, frames in zip(parts, seen):
+                part.record_failures(frames)
+                part.advance()
+        merge_all(parts)
+        for part in parts:
+            np.testing.assert_allclose(part.failures, whole.failures, atol=1e-12)
+    assert whole.failures.sum() > 1.0

@@ -1,0 +1,185 @@
+"""Processes that train one policy together, a core each: the ranks of rsl-rl's distributed PPO, over gloo.
+
+One process that steps physics on several cores leaves all but one idle while it handles tensors; several
+processes do everything side by side and meet in every gradient.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import logging
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from beyondmimic_data.errors import BeyondMimicError
+
+log = logging.getLogger(__name__)
+
+_MEETING = datetime.timedelta(minutes=5)
+"""Longest time from the first rank's start to the last one's."""
+_WAITING = datetime.timedelta(hours=2)
+"""Longest time that the others wait while the first rank tries the policy."""
+_LEAVING_SECONDS = 10.0
+
+
+class RankLostError(BeyondMimicError):
+    """A process that trains with others has ended before them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rank:
+    """One of the processes that train a policy together; alone, it is the first of one."""
+
+    number: int = 0
+    count: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the first, which decides for all."""
+        return self.number == 0
+
+    def agree(self, go_on: bool = False) -> bool:
+        """Return what the first rank says; what the others pass does not count."""
+        if self.count == 1:
+            return go_on
+        flag = torch.tensor([go_on])
+        dist.broadcast(flag, src=0)
+        return bool(flag)
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of all ranks' values."""
+        total = values.clone()
+        if self.count > 1:
+            dist.all_reduce(total)
+        return total
+
+    def receive(self, thing: Any) -> Any:
+        """Return the first rank's thing, a picklable one."""
+        if self.count == 1:
+            return thing
+        things = [thing if self.leads else None]
+        dist.broadcast_object_list(things, src=0)
+        return things[0]
+
+
+ALONE = Rank()
+
+
+@contextlib.contextmanager
+def together(count: int, follow: Callable[..., None], *args: Any) -> Iterator[Rank]:
+    """Make this process the first of so many ranks, and the others' first.
+
+    Args:
+        count: ranks in all; 1 starts no process.
+        follow: what the others run, importable by name: called with their rank, then ``args``. It has to
+            return once ``Rank.agree`` is false.
+        args: picklable.
+
+    Yields:
+        The first rank. Afterwards the others are told that it is over.
+
+    Raises:
+        RankLostError: one of the others has ended too early.
+    """
+    if count == 1:
+        yield ALONE
+        return
+    first, spawn = Rank(0, count), multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="ranks") as folder:
+        path = Path(folder) / "store"
+        others: list[BaseProcess] = []
+        for number in range(1, count):
+            rank = Rank(number, count)
+            others.append(spawn.Process(target=_run, args=(rank, path, follow, args), daemon=True))
+            others[-1].start()
+        try:
+            _meet(first, path, others)
+            yield first
+            first.agree(False)
+        except RuntimeError as error:
+            lost = _lost(others)
+            if lost is None:
+                raise
+            raise RankLostError(f"{lost}: {error}") from error
+        finally:
+            if dist.is_initialized():
+                dist.destroy_process_group()
+            for other in others:
+                other.join(_LEAVING_SECONDS)
+                if other.is_alive():
+                    other.kill()
+
+
+def _run(rank: Rank, path: Path, follow: Callable[..., None], args: tuple[Any, ...]) -> None:
+    """Be one of the other ranks."""
+    store = _store(path, rank)
+    store.set(_arrival(rank.number), "here")
+    _join(rank, store)
+    try:
+        follow(rank, *args)
+    except (BeyondMimicError, RuntimeError) as error:
+        # What all ranks see, and that another one has gone, the first rank says itself.
+        if not isinstance(error, BeyondMimicError) and not _another_has_gone(error):
+            raise
+        log.debug("rank %d ends: %s", rank.number, error)
+
+
+def _another_has_gone(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def _store(path: Path, rank: Rank) -> dist.FileStore:
+    """Open the file over which ranks find each other, once a process."""
+    store = dist.FileStore(str(path), rank.count)
+    store.set_timeout(_MEETING)
+    return store
+
+
+def _join(rank: Rank, store: dist.FileStore) -> None:
+    # The ranks are one machine's; nobody else may call.
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", store=store, rank=rank.number, world_size=rank.count, timeout=_WAITING)
+
+
+def _meet(first: Rank, path: Path, others: list[BaseProcess]) -> None:
+    """Wait until every other rank is there, then join them.
+
+    Raises:
+        RankLostError: one ended on its way, or is not there in time.
+    """
+    store, deadline = _store(path, first), time.monotonic() + _MEETING.total_seconds()
+    while not store.check([_arrival(number) for number in range(1, first.count)]):
+        lost = _lost(others, 0.0)
+        if lost is not None or time.monotonic() > deadline:
+            raise RankLostError(
+                f"{lost or 'a training process does not start'}; look for its own error above"
+            )
+        time.sleep(0.02)
+    _join(first, store)
+
+
+def _arrival(number: int) -> str:
+    return f"rank {number} has come"
+
+
+def _lost(others: list[BaseProcess], patience_seconds: float = 5.0) -> str | None:
+    """Say which of the other ranks has ended, if one has."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        for number, other in enumerate(others, 1):
+            if not other.is_alive():
+                return (
+                    f"training process {number + 1} of {len(others) + 1} ended (exit code {other.exitcode})"
+                )
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.05)
