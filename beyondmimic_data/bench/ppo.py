@@ -28,7 +28,7 @@ OTHER_BATCHES: dict[str, tuple[float, dict[str, Any]]] = {
     "fourfold_envs_half_steps": (4.0, {"steps_per_env": 6}),
     "method": (2.0, _METHOD_UPDATE),
 }
-"""Factors on ``quick``'s environments, and changes of its PPO: what larger batches and METHOD's update cost."""
+"""Factors on ``quick``'s environments, and changes of its PPO: larger batches, and METHOD's update."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -238,13 +238,16 @@ def test_a_joint_that_earlier_clips_held_still_may_move(clip, preset, trained):
             assert largest < 2 * after[column]
 
 
-def test_another_skills_policy_explores_anew(clip, preset, trained, tmp_path, monkeypatch):
+def test_another_skills_policy_explores_anew_and_its_own_when_asked(
+    clip, preset, trained, tmp_path, monkeypatch
+):
     weights = load_weights(trained)
     parent = weights["actor.distribution.std_param"]
     assert preset.ppo.warm_std != preset.ppo.init_std
     assert not torch.any(parent == preset.ppo.warm_std)
-    for foreign in (True, False):
-        session = train._Session(Trainer([clip], preset, 1), tmp_path / str(foreign))
+    for foreign, again in ((True, False), (False, False), (False, True)):
+        asked = dataclasses.replace(preset, ppo=dataclasses.replace(preset.ppo, explore_again=again))
+        session = train._Session(Trainer([clip], asked, 1), tmp_path / f"{foreign} {again}")
         result = {"completion": 0.8, "body_pos_err_m": 0.1, "velocity_err_m_s": 0.1, "n": 10}
         tries = [result | {"mean_seconds": seconds} for seconds in ((0.3, 0.9) if foreign else (0.9,))]
         monkeypatch.setattr(session, "_try", iter(tries).__next__)
@@ -253,7 +256,8 @@ def test_another_skills_policy_explores_anew(clip, preset, trained, tmp_path, mo
         for name in ("mlp.0.weight", "obs_normalizer._mean"):
             assert torch.equal(actor[name], weights[f"actor.{name}"])
         std = actor["distribution.std_param"]
-        assert torch.equal(std, torch.full_like(std, preset.ppo.warm_std) if foreign else parent)
+        explores = foreign or again
+        assert torch.equal(std, torch.full_like(std, preset.ppo.warm_std) if explores else parent)
 
 
 def test_a_start_of_another_skill_that_falls_at_once_is_dropped(clip, preset, trained, tmp_path):
