@@ -235,7 +235,7 @@ class TrainingConfig:
     """Completion on the check seeds that ends training early."""
     checkpoint_minutes: float = 2.0
     cpus_per_skill: float = 2.0
-    """Ray CPUs an actor reserves; also its physics and torch threads."""
+    """Ray CPUs that a skill reserves; as many processes train it, if each has enough environments."""
     gpus_per_skill: float = 0.0
     """Share of a GPU an actor reserves; with one, the networks learn on it, physics on the cores."""
     seed: int = 1

@@ -14,7 +14,7 @@ from beyondmimic_data.config import PpoConfig, Preset, quick
 from beyondmimic_data.motions.synth import synthesise
 from beyondmimic_data.sim.mujoco_backend import TraceEvent
 from beyondmimic_data.tracking.ranks import Rank, together
-from beyondmimic_data.tracking.train import Trainer, minibatch_rows, rank_count, torch_threads
+from beyondmimic_data.tracking.trainer import TORCH_THREADS, Trainer, minibatch_rows, rank_count
 
 _METHOD_UPDATE = {
     name: getattr(PpoConfig(), name) for name in ("hidden_dims", "steps_per_env", "learning_epochs", "mirror")
@@ -57,7 +57,7 @@ def bench_ppo() -> dict[str, float]:
         training=preset.training.on_cores(threads),
         synth=dataclasses.replace(preset.synth, seconds=4.0),
     )
-    process.prepare(torch_threads(preset, threads))
+    process.prepare(TORCH_THREADS)
     figures = _measure(preset, threads, ROUNDS)
     for name, (envs, ppo) in OTHER_BATCHES.items():
         training = dataclasses.replace(preset.training, num_envs=round(envs * preset.training.num_envs))
@@ -99,7 +99,7 @@ def _trainer(preset: Preset, threads: int, rank: Rank) -> Trainer:
 
 def _follow(rank: Rank, preset: Preset, threads: int) -> None:
     """Be a rank that measures as the first one does."""
-    process.prepare(torch_threads(preset, threads))
+    process.prepare(TORCH_THREADS)
     trainer = _trainer(preset, threads, rank)
     while rank.agree():
         _round(trainer)

@@ -17,7 +17,7 @@ from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.text_table import aligned
 from beyondmimic_data.tracking.evaluate import play
 from beyondmimic_data.tracking.policy import TrackingPolicy
-from beyondmimic_data.tracking.train import Trainer, lead
+from beyondmimic_data.tracking.trainer import Trainer, lead
 
 log = logging.getLogger(__name__)
 

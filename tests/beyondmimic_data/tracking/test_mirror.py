@@ -11,7 +11,7 @@ from beyondmimic_data.motions.clip import Clip, clip_from_qpos
 from beyondmimic_data.robots import g1
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.tracking.mirror import TaskMirror
-from beyondmimic_data.tracking.train import Trainer
+from beyondmimic_data.tracking.trainer import Trainer
 from beyondmimic_data.tracking.world import TrackingWorld
 
 TEST = get_preset("test")

@@ -26,7 +26,8 @@ from beyondmimic_data.tracking.policy import (
     load_optimizer,
     load_weights,
 )
-from beyondmimic_data.tracking.train import CHECKPOINT, Trainer, train_policy
+from beyondmimic_data.tracking.train import CHECKPOINT, train_policy
+from beyondmimic_data.tracking.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,7 @@ def test_training_leaves_a_policy_and_its_record_and_no_checkpoint(trained, pres
     assert record["ended"] == "reached its iterations"
     assert [p["iteration"] for p in record["curve"]] == [1, 2]
     assert len(record["checks"]) == 1
+    assert record["kept_steps"] == record["steps"]
     assert not (trained / "scratch").exists()
     assert (trained / "policy.safetensors").stat().st_size < 4e6
 
@@ -158,11 +160,6 @@ def test_a_robot_that_drifts_too_far_ends_its_training_episode(clip, preset):
         extras = [trainer.env.step(torch.zeros(16, 29))[3] for _ in range(12)]
         falls[limit] = sum(int(e["fell"].sum()) for e in extras)
     assert falls[0.1] > falls[None]
-
-
-def test_torch_takes_as_many_threads_as_its_minibatches_can_feed():
-    assert train.torch_threads(get_preset("quick"), 16) == 1
-    assert train.torch_threads(get_preset("paper"), 8) == 8
 
 
 def test_after_a_warm_start_the_critic_learns_first(clip, preset, trained):
