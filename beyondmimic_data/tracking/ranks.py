@@ -29,6 +29,7 @@ _MEETING = datetime.timedelta(minutes=5)
 _WAITING = datetime.timedelta(hours=2)
 """Longest time that the others wait while the first rank tries the policy."""
 _LEAVING_SECONDS = 10.0
+"""Time that the others have to end by themselves."""
 
 
 class RankLostError(BeyondMimicError):
@@ -172,14 +173,12 @@ def _arrival(number: int) -> str:
 
 
 def _lost(others: list[BaseProcess], patience_seconds: float = 5.0) -> str | None:
-    """Say which of the other ranks has ended, if one has."""
+    """Say which of the other ranks has ended, if one has; one that only followed another ended well."""
     deadline = time.monotonic() + patience_seconds
-    while True:
-        for number, other in enumerate(others, 1):
-            if not other.is_alive():
-                return (
-                    f"training process {number + 1} of {len(others) + 1} ended (exit code {other.exitcode})"
-                )
+    while all(other.is_alive() for other in others):
         if time.monotonic() >= deadline:
             return None
         time.sleep(0.05)
+    codes = {number: other.exitcode for number, other in enumerate(others, 2) if not other.is_alive()}
+    number = max(codes, key=lambda n: codes[n] != 0)
+    return f"training process {number} of {len(others) + 1} ended (exit code {codes[number]})"
