@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from assets.building import ALL
 from assets.motion_folder import SYNTHESISED
 from assets.workspace import Workspace, open_workspace, remember
-from beyondmimic_data.config import GateConfig, Preset, TaskConfig, get_preset
+from beyondmimic_data.config import GateConfig, Preset, RandomisationConfig, TaskConfig, get_preset
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
 from beyondmimic_data.motions.folder import ClipSource
 from beyondmimic_data.overrides import differences
@@ -187,10 +187,14 @@ def _examine(
 
 
 def _examined(workspace: Workspace, gate: GateConfig) -> Preset:
-    """Return the preset with a gate and METHOD 1.6's resets: a training may have begun farther off."""
+    """Return the preset with a gate, METHOD's resets and its pushes: a training may have had harder ones."""
     observed = workspace.preset.task.state_estimation
-    task = dataclasses.replace(TaskConfig(), state_estimation=observed)
-    return dataclasses.replace(workspace.preset, gate=gate, task=task)
+    return dataclasses.replace(
+        workspace.preset,
+        gate=gate,
+        task=dataclasses.replace(TaskConfig(), state_estimation=observed),
+        randomisation=RandomisationConfig(),
+    )
 
 
 def _clips_of(workspace: Workspace, policy: Artifact, skill: str, names: Sequence[str]) -> "list[Clip]":

@@ -1,16 +1,19 @@
 """The command line: help, one JSON document on standard output, one line for what a user can mend."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tyro
 
-from beyondmimic_data.config import get_preset
+from beyondmimic_data.config import RandomisationConfig, TaskConfig, get_preset
 from beyondmimic_data.errors import ConfigError, MotionError
 from beyondmimic_data.overrides import differences
+from beyondmimic_data.tracking.evaluate import gate_ranges
 from pipelines import cli, verbs
 from pipelines import options as o
 
@@ -176,3 +179,18 @@ def test_a_shipped_policys_command_is_one_that_the_command_line_reads():
     words = " ".join(verbs._option(name, value) for name, value in changes.items()).split()
     options = tyro.cli(o.with_settings(o.Run, "quick"), args=words)
     assert differences(get_preset("quick"), o.chosen_preset(options)) == changes
+
+
+def test_a_policy_is_examined_as_method_says_however_hard_its_training_was():
+    quick = get_preset("quick")
+    harder = dataclasses.replace(
+        quick,
+        task=dataclasses.replace(quick.task, reset_position=(0.5, 0.5, 0.1), state_estimation=False),
+        randomisation=dataclasses.replace(quick.randomisation, push_linear=(9.0, 9.0, 9.0), push=False),
+    )
+    gate = get_preset("paper").gate
+    examined = verbs._examined(SimpleNamespace(preset=harder), gate)
+    ranges = gate_ranges(examined)
+    assert ranges == dataclasses.replace(RandomisationConfig(), latency_ms=(0.0, 40.0))
+    assert ranges.push
+    assert examined.task == dataclasses.replace(TaskConfig(), state_estimation=False)
