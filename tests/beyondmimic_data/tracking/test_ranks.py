@@ -12,19 +12,11 @@ import torch
 
 from beyondmimic_data.config import Preset, get_preset
 from beyondmimic_data.errors import BeyondMimicError
-from beyondmimic_data.motions.clip import Clip, clip_from_qpos
-from beyondmimic_data.robots import g1
+from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.tracking import train
 from beyondmimic_data.tracking.ranks import ALONE, Rank, RankLostError, together
 from beyondmimic_data.tracking.train import train_policy
 from beyondmimic_data.tracking.trainer import ENVS_PER_RANK, Trainer, lead, rank_count
-
-
-@pytest.fixture(scope="module")
-def clip() -> Clip:
-    qpos = np.tile(g1.default_qpos(), (61, 1))
-    qpos[:, 2] = 0.785
-    return clip_from_qpos("stand", qpos, 50, 50, {"file": "made here"})
 
 
 @pytest.fixture(scope="module")

@@ -31,13 +31,6 @@ from beyondmimic_data.tracking.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
-def clip() -> Clip:
-    qpos = np.tile(g1.default_qpos(), (61, 1))
-    qpos[:, 2] = 0.785
-    return clip_from_qpos("stand", qpos, 50, 50, {"file": "made here"})
-
-
-@pytest.fixture(scope="module")
 def preset() -> Preset:
     base = get_preset("test")
     return dataclasses.replace(
