@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from beyondmimic_data import process
 from beyondmimic_data.config import PpoConfig, Preset, quick
 from beyondmimic_data.motions.synth import synthesise
 from beyondmimic_data.sim.mujoco_backend import TraceEvent
-from beyondmimic_data.tracking.ranks import Rank, together
-from beyondmimic_data.tracking.trainer import TORCH_THREADS, Trainer, minibatch_rows, rank_count
+from beyondmimic_data.tracking.ranks import Rank
+from beyondmimic_data.tracking.trainer import Trainer, lead
 
 _METHOD_UPDATE = {
     name: getattr(PpoConfig(), name) for name in ("hidden_dims", "steps_per_env", "learning_epochs", "mirror")
@@ -57,7 +56,6 @@ def bench_ppo() -> dict[str, float]:
         training=preset.training.on_cores(threads),
         synth=dataclasses.replace(preset.synth, seconds=4.0),
     )
-    process.prepare(TORCH_THREADS)
     figures = _measure(preset, threads, ROUNDS)
     for name, (envs, ppo) in OTHER_BATCHES.items():
         training = dataclasses.replace(preset.training, num_envs=round(envs * preset.training.num_envs))
@@ -69,9 +67,9 @@ def bench_ppo() -> dict[str, float]:
 
 def _measure(preset: Preset, threads: int, rounds: int) -> dict[str, float]:
     """Return the figures of one way to train."""
-    ranks = rank_count(preset, threads)
-    with together(ranks, _follow, preset, threads) as rank:
-        trainer = _trainer(preset, threads, rank)
+    clips = [synthesise("stand", preset.synth, preset.control.control_hz)]
+    with lead(clips, preset, threads, _round) as rank:
+        trainer = Trainer(clips, preset, threads, rank)
         _round(trainer)
         results = [_round(trainer) for _ in range(rounds)]
     median = {
@@ -79,7 +77,7 @@ def _measure(preset: Preset, threads: int, rounds: int) -> dict[str, float]:
         for field in dataclasses.fields(_Round)
     }
     total = median["total"]
-    batch = ranks * trainer.env.num_envs * preset.ppo.steps_per_env
+    batch = rank.count * trainer.env.num_envs * preset.ppo.steps_per_env
     return {
         "steps_per_s": batch / total,
         "physics_share": median["physics"] / total,
@@ -88,21 +86,8 @@ def _measure(preset: Preset, threads: int, rounds: int) -> dict[str, float]:
         "bare_physics_us": 1e6 * median["bare_physics"] / batch,
         "bare_update_us": 1e6 * median["bare_update"] / batch,
         "efficiency": statistics.median((r.bare_physics + r.bare_update) / r.total for r in results),
-        "ranks": ranks,
+        "ranks": rank.count,
     }
-
-
-def _trainer(preset: Preset, threads: int, rank: Rank) -> Trainer:
-    clip = synthesise("stand", preset.synth, preset.control.control_hz)
-    return Trainer([clip], preset, threads, rank)
-
-
-def _follow(rank: Rank, preset: Preset, threads: int) -> None:
-    """Be a rank that measures as the first one does."""
-    process.prepare(TORCH_THREADS)
-    trainer = _trainer(preset, threads, rank)
-    while rank.agree():
-        _round(trainer)
 
 
 def _round(trainer: Trainer) -> _Round:
@@ -134,7 +119,9 @@ def _slowest(rank: Rank, seconds: float) -> float:
 def _bare_update(trainer: Trainer) -> float:
     """Return the seconds of forward and backward alone, over the same epochs and minibatches."""
     config = trainer.preset.ppo
-    rows = minibatch_rows(trainer.preset, trainer.rank.count)
+    rows = trainer.env.num_envs * config.steps_per_env // config.mini_batches
+    if config.mirror:
+        rows *= 2
     networks: list[tuple[nn.Module, torch.Tensor]] = []
     for model, group in ((trainer.algorithm._raw_actor, "actor"), (trainer.algorithm._raw_critic, "critic")):
         width = trainer.observations[group].shape[-1]

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,6 @@ def rank_count(preset: Preset, threads: int) -> int:
     return max(1, min(threads, preset.training.num_envs // ENVS_PER_RANK))
 
 
-def minibatch_rows(preset: Preset, ranks: int = 1) -> int:
-    """Return how many rows a rank's networks take at once in an update, mirror images included."""
-    rows = preset.training.num_envs // ranks * preset.ppo.steps_per_env // preset.ppo.mini_batches
-    return 2 * rows if preset.ppo.mirror else rows
-
-
 def learner_device(training: TrainingConfig) -> str:
     """Return where PPO's networks learn, on a GPU if the training has a share of one; physics has the CPU.
 
@@ -150,14 +144,14 @@ class Trainer:
         """
         self.preset, self.clips, self.num_threads, self.rank = preset, clips, num_threads, rank
         training = preset.training
-        seed = training.seed + SEEDS_APART * rank.number
-        torch.manual_seed(seed)
+        self._seed = training.seed + SEEDS_APART * rank.number
+        torch.manual_seed(self._seed)
         self.backend = MujocoBackend(
             training.num_envs // rank.count, preset.control, num_threads=max(1, num_threads // rank.count)
         )
         ranges = preset.randomisation if training.push else preset.randomisation.without_pushes()
         self.device = learner_device(training)
-        self.env = TrackingVecEnv(self.backend, clips, preset, seed, ranges, self.device)
+        self.env = TrackingVecEnv(self.backend, clips, preset, self._seed, ranges, self.device)
         self.observations = self.env.get_observations()
         self.mirror = TaskMirror(
             self.backend.joint_names, state_estimation=preset.task.state_estimation, device=self.device
@@ -239,9 +233,7 @@ class Trainer:
         state = self.rank.receive(self.state() if self.rank.leads else None)
         if not self.rank.leads:
             self.load_state(state)
-            torch.manual_seed(
-                self.preset.training.seed + SEEDS_APART * self.rank.number + self.counters.steps
-            )
+            torch.manual_seed(self._seed + self.counters.steps)
         self._met = True
 
     def _of_all(self, means: list[float], sums: list[float]) -> tuple[list[float], list[float]]:
@@ -356,15 +348,29 @@ class Trainer:
         torch.set_rng_state(state["torch_rng"])
 
 
-def lead(clips: Sequence[Clip], preset: Preset, threads: int) -> contextlib.AbstractContextManager[Rank]:
-    """Start the other ranks of a training on so many cores; yields the rank of this process's trainer."""
+def lead(
+    clips: Sequence[Clip],
+    preset: Preset,
+    threads: int,
+    do: Callable[[Trainer], object] = Trainer.iterate,
+) -> contextlib.AbstractContextManager[Rank]:
+    """Start the other ranks of a training on so many cores; yields the rank of this process's trainer.
+
+    Args:
+        clips: the skill's clips.
+        preset: every number of the whole training.
+        threads: its cores.
+        do: what the others do whenever the first one iterates; it has to iterate too.
+    """
     process.prepare(TORCH_THREADS)
-    return together(rank_count(preset, threads), follow, clips, preset, threads)
+    return together(rank_count(preset, threads), follow, clips, preset, threads, do)
 
 
-def follow(rank: Rank, clips: Sequence[Clip], preset: Preset, threads: int) -> None:
+def follow(
+    rank: Rank, clips: Sequence[Clip], preset: Preset, threads: int, do: Callable[[Trainer], object]
+) -> None:
     """Be a rank that does as the first one does."""
     process.prepare(TORCH_THREADS)
     trainer = Trainer(clips, preset, threads, rank)
     while rank.agree():
-        trainer.iterate()
+        do(trainer)

@@ -12,7 +12,6 @@ import torch
 
 from beyondmimic_data.config import Preset, get_preset
 from beyondmimic_data.errors import BeyondMimicError
-from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.tracking import train
 from beyondmimic_data.tracking.ranks import ALONE, Rank, RankLostError, together
 from beyondmimic_data.tracking.train import train_policy
@@ -48,11 +47,8 @@ def _compare(trainer: Trainer) -> dict[str, float]:
     return apart | {"failures seen": float(trainer.env.sampler.failures.sum())}
 
 
-def _follow_and_compare(rank: Rank, clip: Clip, preset: Preset) -> None:
-    trainer = Trainer([clip], preset, rank.count, rank)
-    while rank.agree():
-        trainer.iterate()
-        _compare(trainer)
+def _iterate_and_compare(trainer: Trainer) -> tuple[dict[str, float], dict[str, float]]:
+    return trainer.iterate(), _compare(trainer)
 
 
 def _fail(rank: Rank) -> None:
@@ -64,12 +60,12 @@ def _die(rank: Rank) -> None:
 
 
 def test_ranks_learn_one_policy_from_other_robots(clip, preset):
-    with together(2, _follow_and_compare, clip, preset) as rank:
+    with lead([clip], preset, 2, _iterate_and_compare) as rank:
         trainer = Trainer([clip], preset, 2, rank)
         trainer.counters.steps = 1000  # a resumed one: the others begin where the first one stands
-        figures, before = trainer.iterate(), _compare(trainer)
-        trainer.iterate()
-        after, addresses = _compare(trainer), _listening()
+        figures, before = _iterate_and_compare(trainer)
+        _, after = _iterate_and_compare(trainer)
+        addresses = _listening()
     assert addresses
     assert all(address.endswith("7F") for address in addresses), "on the loopback alone"
     assert figures["steps"] == 1000 + 2 * ENVS_PER_RANK * preset.ppo.steps_per_env
