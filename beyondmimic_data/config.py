@@ -139,6 +139,17 @@ class SamplingConfig:
     kernel_decay: float = 0.8
     uniform_ratio: float = 0.1
     smoothing: float = 0.001
+    first_frame_share: float = 0.0
+    """Share of episodes that begin with the first frame of the drawn clip, as every start of a gate does."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share.
+
+        Raises:
+            ConfigError: ``first_frame_share`` lies outside 0 to 1.
+        """
+        if not 0 <= self.first_frame_share <= 1:
+            raise ConfigError("sampling.first_frame_share", self.first_frame_share, "a share of 0 to 1")
 
 
 @dataclasses.dataclass(frozen=True)

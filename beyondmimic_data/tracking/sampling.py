@@ -31,6 +31,7 @@ class StartSampler:
                 clip.append(c)
         self.first, self.last, self.clip = np.array(first), np.array(last), np.array(clip)
         """Frames [first, last) of each bin; a clip's last frame has no successor and starts no episode."""
+        self._first_of_clip = starts[self.clip]
         self._bin_of_frame = np.searchsorted(self.first, np.arange(library.num_frames), side="right") - 1
         self.failures = np.zeros(len(self.first))
         """Smoothed failures of each bin."""
@@ -80,9 +81,11 @@ class StartSampler:
         self._common = self.failures.copy()
 
     def draw(self, n: int) -> np.ndarray:
-        """Draw (n,) start frames: a bin by its probability, uniform inside it."""
+        """Draw (n,) start frames: a bin by its probability, uniform inside it, or its clip's first frame."""
         bins = self._rng.choice(len(self.first), size=n, p=self.probabilities)
-        return self._rng.integers(self.first[bins], self.last[bins])
+        frames = self._rng.integers(self.first[bins], self.last[bins])
+        begins = self._rng.random(n) < self.config.first_frame_share
+        return np.where(begins, self._first_of_clip[bins], frames)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return what a checkpoint has to keep."""

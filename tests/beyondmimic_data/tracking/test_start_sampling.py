@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from beyondmimic_data.config import SamplingConfig
+from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.motions.clip import clip_from_qpos
 from beyondmimic_data.robots import g1
 from beyondmimic_data.tracking.reference import MotionLibrary
@@ -31,6 +32,18 @@ def test_bins_are_seconds_of_each_clip_and_never_its_last_frame(library):
     assert s.last.tolist() == [50, 100, 150, 200, 225, 276, 326, 351]
     starts = s.draw(5000)
     assert not set(starts) & {225, 351}
+
+
+def test_a_share_of_starts_is_the_first_frame_of_the_drawn_clip(library):
+    starts = sampler(library, enabled=False, first_frame_share=0.5).draw(20_000)
+    first, second = np.mean(starts == 0), np.mean(starts == 226)
+    assert first + second == pytest.approx(0.5, abs=0.02)
+    assert first / second == pytest.approx(225 / 125, rel=0.1)
+
+
+def test_a_share_beyond_one_is_named():
+    with pytest.raises(ConfigError, match="sampling.first_frame_share"):
+        SamplingConfig(first_frame_share=1.5)
 
 
 @pytest.mark.parametrize(("kernel", "before"), [(1, 0.033), (3, 0.552)])
