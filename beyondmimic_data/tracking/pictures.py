@@ -35,16 +35,15 @@ def plot_training(record: dict[str, Any], evaluation: dict[str, Any], path: Path
         ylim=(-3, 103),
         title="Check starts completed",
     )
-    bins = evaluation["latency_bins"]
-    axes[2].bar(
-        [f"{b['low_ms']:.0f}-{b['high_ms']:.0f}" for b in bins],
-        [100 * b["completion"] for b in bins],
-        color="tab:orange",
-    )
+    bins = {f"{b['low_ms']:.0f}-{b['high_ms']:.0f}": b["completion"] for b in evaluation["latency_bins"]}
+    # One latency alone makes no bins: all of the gate's starts had it.
+    bins = bins or {f"{evaluation['max_latency_ms']:.0f}": evaluation["completion"]}
+    axes[2].bar(list(bins), [100 * completion for completion in bins.values()], color="tab:orange")
     verdict = "passed" if evaluation["passed"] else "did not pass"
     axes[2].set(
         xlabel="latency (ms)",
         ylabel="complete (%)",
+        xlim=(-0.7, max(len(bins), 3) - 0.3),
         ylim=(0, 103),
         title=f"Gate: {100 * evaluation['completion']:.0f} % of {evaluation['n']}, {verdict}",
     )
