@@ -149,7 +149,9 @@ def study_sampling(options: o.StudySampling) -> Result:
     preset = dataclasses.replace(preset, training=training)
     clip = import_motion(motion, name=clip_name(motion, motion.parent), facts=facts_of(motion), preset=preset)
     seeds = range(1, options.seeds + 1)
-    document = sampling_study.study(clip, preset, round(options.steps), seeds, options.folder)
+    document = sampling_study.study(
+        clip, preset, round(options.steps), seeds, options.folder, progress=log.info
+    )
     return Result(document, sampling_study.table(document))
 
 

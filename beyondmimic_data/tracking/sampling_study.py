@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,13 @@ def failures_by_second(
 
 
 def study(
-    clip: Clip, preset: Preset, steps: int, seeds: Sequence[int], folder: Path, num_threads: int = 0
+    clip: Clip,
+    preset: Preset,
+    steps: int,
+    seeds: Sequence[int],
+    folder: Path,
+    num_threads: int = 0,
+    progress: Callable[[str], None] = log.info,
 ) -> dict[str, Any]:
     """Train a clip from nothing with each way and seed, for the same number of steps.
 
@@ -72,6 +78,7 @@ def study(
         seeds: seeds of the trainings.
         folder: keeps what is done, so that an interrupted study goes on; runs of other numbers do not count.
         num_threads: physics threads; 0 takes every core.
+        progress: told what begins and what it found.
 
     Returns:
         ``ways``: for each its ``failure_rate`` by second, mean over seeds, and ``mean`` and ``worst`` of each
@@ -85,7 +92,13 @@ def study(
             asked = dataclasses.replace(preset, training=training, sampling=sampling)
             number = hash_value({"clip": clip.version, "steps": steps, "preset": asked})
             path = folder / f"{number}.json"
-            runs[name].append(_run(clip, asked, steps, path, f"{name}, seed {seed}", threads))
+            label = f"{name}, seed {seed}"
+            if not path.exists():
+                progress(f"{label}: trains {steps / 1e6:.1f} M steps")
+                _run(clip, asked, steps, path, label, threads)
+            rates = read_json(path)["failure_rate"]
+            progress(f"{label}: {100 * np.mean(rates):.1f} % of starts fail")
+            runs[name].append(rates)
     return {
         "clip": clip.name,
         "steps": steps,
@@ -101,25 +114,22 @@ def study(
     }
 
 
-def _run(clip: Clip, preset: Preset, steps: int, path: Path, name: str, threads: int) -> list[float]:
-    """Return the failure rate by second of one training, from its file if it is done."""
-    if path.exists():
-        return read_json(path)["failure_rate"]
+def _run(clip: Clip, preset: Preset, steps: int, path: Path, name: str, threads: int) -> None:
+    """Write the failure rate by second of one training."""
     with lead([clip], preset, threads) as rank:
         trainer = Trainer([clip], preset, threads, rank)
         while trainer.counters.steps < steps:
             trainer.iterate()
     with torch.inference_mode():
         failed, lasted = failures_by_second(trainer.policy(), clip, preset, threads)
-    log.info(
-        "%s: %.1f %% of starts fail after %.2f M steps and %.1f min",
-        name,
-        100 * failed.mean(),
-        trainer.counters.steps / 1e6,
-        trainer.counters.seconds / 60,
-    )
-    write_json(path, {"run": name, "failure_rate": failed.tolist(), "lasted": lasted.tolist()})
-    return failed.tolist()
+    document = {
+        "run": name,
+        "failure_rate": failed.tolist(),
+        "lasted": lasted.tolist(),
+        "steps": trainer.counters.steps,
+        "minutes": trainer.counters.seconds / 60,
+    }
+    write_json(path, document)
 
 
 def table(document: dict[str, Any]) -> str:

@@ -43,5 +43,7 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path, monkeypatch):
     assert set(first["ways"]) == {"uniform", "kernel 1", "kernel 3"}
     assert len(first["ways"]["uniform"]["failure_rate"]) == 2
     monkeypatch.setattr(sampling_study, "Trainer", None)
-    assert sampling_study.study(standing(2.0), preset, 200, [1], tmp_path, 1) == first
+    lines: list[str] = []
+    assert sampling_study.study(standing(2.0), preset, 200, [1], tmp_path, 1, lines.append) == first
+    assert [line.partition(":")[0] for line in lines] == [f"{way}, seed 1" for way in first["ways"]]
     assert "kernel 3" in sampling_study.table(first)

@@ -42,7 +42,7 @@ def test_a_share_of_starts_is_the_first_frame_of_the_drawn_clip(library):
 
 
 def test_a_share_beyond_one_is_named():
-    with pytest.raises(ConfigError, match="sampling.first_frame_share"):
+    with pytest.raises(ConfigError, match=r"sampling\.first_frame_share"):
         SamplingConfig(first_frame_share=1.5)
 
 
