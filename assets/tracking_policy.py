@@ -19,6 +19,8 @@ from beyondmimic_data.files import read_json
 from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING
 from storage.artifacts import Artifact, Build, describe
 
+SHOWN = ("clip", "completion", "wilson_low", "n", "body_pos_err_m", "velocity_err_m_s")
+"""What a policy's page says of each clip."""
 LOGS = "tensorboard"
 """Folder of the data root with the curves of every training, by skill and recipe."""
 
@@ -167,9 +169,11 @@ def _shown(policy: Artifact) -> dict[str, Any]:
         "gate": "passed" if result["passed"] else gate_verdict(policy),
         "body_pos_err_m": result["body_pos_err_m"],
         "velocity_err_m_s": result["velocity_err_m_s"],
+        "clips": table([{name: row[name] for name in SHOWN} for row in result["clips"]]),
         "completion_by_latency": table(result["latency_bins"]),
         "max_latency_ms": result["max_latency_ms"],
         "warm_start": dg.MetadataValue.json(policy.meta["warm_start"]),
         "tensorboard": f"tensorboard --logdir {policy.root / LOGS}",
+        "onnx_max_abs_err": result["onnx_max_abs_err"],
         "onnx": dg.MetadataValue.path(str(policy.path / "policy.onnx")),
     }

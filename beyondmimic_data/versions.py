@@ -5,8 +5,8 @@ the code they speak of because whoever only asks what is up to date should not i
 motions is ``motions.formats.IMPORTER_VERSION``.
 """
 
-TRACKING = "4"
-ROLLOUTS = "2"
+TRACKING = "5"
+ROLLOUTS = "3"
 DATASET = "2"
 DIFFUSION = "2"
 CLOSED_LOOP = "1"

@@ -21,6 +21,7 @@ import numpy as np
 
 from beyondmimic_data.errors import BeyondMimicError
 from beyondmimic_data.hashing import hash_file
+from pipelines import processes
 from storage import layout
 from storage.artifacts import MANIFEST, PARTIAL, ArtifactStore
 from storage.episode_index import read_episodes
@@ -92,21 +93,21 @@ class _Driver:
 
     def wait(self) -> int:
         """Return the exit code once the process and all that writes for it are gone."""
-        writers = _writers(self.process.pid)
+        writers = processes.ray_workers(self.process.pid)
         code = self.process.wait(PATIENCE_S)
-        _gone(writers)
+        processes.await_end(writers, PATIENCE_S)
         return code
 
     def kill(self) -> None:
         """Kill the driver alone; Ray's workers notice and end."""
-        writers = _writers(self.process.pid)
+        writers = processes.ray_workers(self.process.pid)
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(PATIENCE_S)
-        _gone(writers)
+        processes.await_end(writers, PATIENCE_S)
 
     def workers(self) -> list[int]:
         """Return the ids of its collecting actors."""
-        return [pid for pid in _family(self.process.pid) if "ray::Collector" in _command(pid)]
+        return processes.ray_workers(self.process.pid, "Collector")
 
 
 class _Chaos:
@@ -191,19 +192,15 @@ class _Chaos:
 
     def second_collection(self) -> None:
         """Start a second driver on the same root while the first collects, its workers held meanwhile."""
-        held = self.driver.workers()
-        for pid in held:
-            os.kill(pid, signal.SIGSTOP)
-        second = _Driver(self.data, self.work / "state", self.work / "second.log", self.units)
-        second.wait()
-        for pid in held:
-            os.kill(pid, signal.SIGCONT)
+        with processes.held(self.driver.workers()):
+            second = _Driver(self.data, self.work / "state", self.work / "second.log", self.units)
+            second.wait()
         self.note("second collection", second.log)
 
     def fill_disk(self, ballast: Path) -> None:
         """Fill the file system, and give the room back when the driver has given up."""
-        free = shutil.disk_usage(self.data).free
-        with ballast.open("wb") as file:
+        with processes.held([self.driver.process.pid, *self.driver.workers()]), ballast.open("wb") as file:
+            free = shutil.disk_usage(self.data).free  # true until somebody writes
             os.posix_fallocate(file.fileno(), 0, max(free - UNIT_BYTES // 2, 1))
         self.driver.wait()
         self.note("disk full", self.driver.log)
@@ -369,45 +366,6 @@ def _flip_bit(path: Path, rng: np.random.Generator) -> None:
     data = bytearray(path.read_bytes())
     data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
     path.write_bytes(data)
-
-
-def _family(pid: int) -> list[int]:
-    """Return the ids of all descendants of a process."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(entry.name))
-    found, queue = [], [pid]
-    while queue:
-        young = children.get(queue.pop(), [])
-        found += young
-        queue += young
-    return found
-
-
-def _writers(pid: int) -> list[int]:
-    """Return the ids of a driver's workers; Ray's agents outlive it by a minute and touch nothing."""
-    commands = {child: _command(child) for child in _family(pid)}
-    return [child for child, command in commands.items() if "ray::" in command and "Agent" not in command]
-
-
-def _gone(pids: Sequence[int]) -> None:
-    """Wait until processes have ended: workers follow their driver, and write until then."""
-    end = time.monotonic() + PATIENCE_S
-    while any(_command(pid) for pid in pids):
-        if time.monotonic() > end:
-            raise BeyondMimicError("processes of a killed driver did not end")
-        time.sleep(0.05)
-
-
-def _command(pid: int) -> str:
-    """Return a process's command line; nothing for one that has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def _tail(log: Path) -> str:

@@ -134,6 +134,8 @@ class EvaluateTracking:
     """Names of clips to play, such as synth__stand; all of the skill's by default."""
     seeds: int | None = None
     """Starts of each clip; the gate's by default."""
+    first_seed: int | None = None
+    """Seed of the first start, the others follow it; the gate's by default."""
     push: bool | None = None
     """Push the robot, in its starts and every few seconds; as the preset's gate does by default."""
     seconds: float | None = None

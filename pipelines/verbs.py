@@ -158,7 +158,12 @@ def study_sampling(options: o.StudySampling) -> Result:
 def evaluate_tracking(options: o.EvaluateTracking) -> Result:
     """Examine the last policy of a skill."""
     workspace = open_workspace()
-    asked = {name: getattr(options, name) for name in ("seeds", "push", "seconds")}
+    asked: dict[str, Any] = {
+        "seeds": options.seeds,
+        "seed_offset": options.first_seed,
+        "push": options.push,
+        "seconds": options.seconds,
+    }
     gate = dataclasses.replace(
         workspace.preset.gate, **{name: value for name, value in asked.items() if value is not None}
     )
@@ -249,6 +254,7 @@ def ship(options: o.Ship) -> Result:
 
 def _ship_skill(workspace: Workspace, skill: str, seeds: int | None, seconds: float) -> dict[str, Any]:
     from beyondmimic_data.tracking import shipped
+    from beyondmimic_data.tracking.examination import SHIPPING_SEED
 
     policy, preset = _last_policy(workspace, skill), workspace.preset
     source = workspace.motions.skills.get(skill)
@@ -269,7 +275,8 @@ def _ship_skill(workspace: Workspace, skill: str, seeds: int | None, seconds: fl
     }
     gate = get_preset("paper").gate
     each = seeds or math.ceil(gate.seeds / max(len(clips), 1))
-    evaluation = _examine(workspace, policy, skill, dataclasses.replace(gate, seeds=each, seconds=seconds))
+    gate = dataclasses.replace(gate, seeds=each, seconds=seconds, seed_offset=SHIPPING_SEED)
+    evaluation = _examine(workspace, policy, skill, gate)
     made = shipped.ship(policy.path, skill, card, evaluation)
     return {"skill": made.skill, "folder": str(made.path), **evaluation}
 

@@ -85,13 +85,6 @@ def head_height(state: RobotState) -> torch.Tensor:
     return head[:, 2]
 
 
-def draw_latency(ranges: Range, control: ControlConfig, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw latencies (n,) in physics steps, uniform over those inside a range in ms."""
-    first = int(np.ceil(ranges[0] / 1e3 / control.physics_dt - 1e-9))
-    last = int(np.floor(ranges[1] / 1e3 / control.physics_dt + 1e-9))
-    return rng.integers(first, last + 1, n)
-
-
 class ClosedLoop:
     """N robots in MuJoCo, each driven by its own plans."""
 
@@ -128,11 +121,10 @@ class ClosedLoop:
         self.backend = MujocoBackend(self.num_envs, control, num_threads=num_threads)
         policy.contract.require_names(self.backend.joint_names, self.backend.body_names, "simulation")
         rng = np.random.default_rng(seed)
-        draw = rand.nominal(self.num_envs)
-        draw = dataclasses.replace(draw, latency_steps=draw_latency(latency_ms, control, self.num_envs, rng))
         ids = np.arange(self.num_envs)
-        self.backend.randomise(ids, draw)
-        self.latency_ms = draw.latency_steps * control.physics_dt * 1e3
+        latency = rand.draw_latency(latency_ms, control, self.num_envs, rng)
+        self.backend.set_latency(ids, latency)
+        self.latency_ms = latency * control.physics_dt * 1e3
         now = starts.time(slice(-1, None))
         fields = (
             now.root_pos_w,

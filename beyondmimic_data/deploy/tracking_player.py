@@ -3,11 +3,15 @@
 ``TrackingPlayer`` is what a deployer has to write; ``play`` closes the loop in simulation.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
+
+from beyondmimic_data.config import TaskConfig
+from beyondmimic_data.robots import g1_facts
 
 if TYPE_CHECKING:
     import mujoco
@@ -38,7 +42,8 @@ class TrackingPlayer:
         self.joint_names = entries["joint_names"].split(",")
         self.observation_names = entries["observation_names"].split(",")
         self.anchor_body = entries["anchor_body_name"]
-        self._anchor = entries["body_names"].split(",").index(self.anchor_body)
+        self.body_names = entries["body_names"].split(",")
+        self._anchor = self.body_names.index(self.anchor_body)
         self.control_hz = float(entries["control_hz"])
         self.default_joint_pos, self.action_scale = (
             np.array(entries[name].split(","), float) for name in ("default_joint_pos", "action_scale")
@@ -87,6 +92,27 @@ class TrackingPlayer:
         self._last_action = self._run(observation, frame)["actions"]
         return self.default_joint_pos + self.action_scale * self._last_action
 
+    def fell(self, frame: int, body_pos_w: Array, body_quat_w: Array) -> bool:
+        """Tell whether a robot has left the reference by more than training allows (METHOD 1.5).
+
+        Args:
+            frame: frame of the reference that the robot should have reached.
+            body_pos_w: (K, 3) m, of the bodies ``body_names``.
+            body_quat_w: (K, 4)
+        """
+        limits, reference, a = TaskConfig(), self.reference(frame), self._anchor
+        wanted_pos, wanted_quat = reference["body_pos_w"], reference["body_quat_w"]
+        robot, wanted = matrix_of(body_quat_w[a]), matrix_of(wanted_quat[a])
+        # Moving the reference to the robot's place and heading changes no height.
+        heights = body_pos_w[:, 2] - wanted_pos[:, 2]
+        ends = [self.body_names.index(name) for name in g1_facts.END_EFFECTOR_BODIES]
+        return bool(
+            abs(heights[a]) > limits.anchor_height_limit
+            or abs(robot[2, 2] - wanted[2, 2]) > limits.anchor_tilt_limit
+            or (np.abs(heights[ends]) > limits.end_effector_height_limit).any()
+            or not np.isfinite(body_pos_w).all()
+        )
+
     def _run(self, observation: Array, frame: int) -> dict[str, Array]:
         feed = {
             "obs": observation[None].astype(np.float32),
@@ -96,9 +122,21 @@ class TrackingPlayer:
         return {name: value[0].astype(float) for name, value in zip(self.outputs, results)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Played:
+    """What became of one start."""
+
+    steps: int
+    """Control steps until it fell or ended."""
+    fell: bool
+    """Whether one of METHOD 1.5's limits ended it."""
+    path: Array
+    """(steps, 3) m, position of the anchor after each step."""
+
+
 def play(
     player: TrackingPlayer, model: "mujoco.MjModel", qpos: Array, qvel: Array, frame: int, steps: int
-) -> Array:
+) -> Played:
     """Play a policy from one state in MuJoCo.
 
     Args:
@@ -107,10 +145,7 @@ def play(
         qpos: (36,) state to start from.
         qvel: (35,)
         frame: reference frame of that state.
-        steps: control steps.
-
-    Returns:
-        (steps,) height of the anchor above the reference's, m.
+        steps: control steps at most.
     """
     import mujoco
 
@@ -124,8 +159,10 @@ def play(
     anchor = data.body(player.anchor_body)
     substeps = round(1 / (player.control_hz * model.opt.timestep))
     player.reset()
-    heights = np.zeros(steps)
-    for t in range(steps):
+    tracked = [model.body(name).id for name in player.body_names]
+    path: list[Array] = []
+    fell = False
+    while len(path) < steps and not fell:
         frame += 1
         base = matrix_of(data.qpos[3:7])
         state = {
@@ -139,5 +176,6 @@ def play(
         data.ctrl[servos] = player.target(frame, state)
         mujoco.mj_step(model, data, nstep=substeps)
         mujoco.mj_forward(model, data)
-        heights[t] = anchor.xpos[2] - player.anchor(frame)[0][2]
-    return heights
+        path.append(anchor.xpos.copy())
+        fell = player.fell(frame, data.xpos[tracked], data.xquat[tracked])
+    return Played(len(path), fell, np.array(path))

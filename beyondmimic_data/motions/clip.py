@@ -95,17 +95,16 @@ class Clip:
         try:
             with np.load(path, allow_pickle=False) as data:
                 header = json.loads(data["header"].tobytes())
-                arrays = {name: data[name] for name in ARRAYS}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise MotionError(path, "file", error, "a clip written by this project") from error
-        return cls(
-            name=header["name"],
-            fps=header["fps"],
-            joint_names=tuple(header["joint_names"]),
-            body_names=tuple(header["body_names"]),
-            source=header["source"],
-            **arrays,
-        )
+                return cls(
+                    name=header["name"],
+                    fps=header["fps"],
+                    joint_names=tuple(header["joint_names"]),
+                    body_names=tuple(header["body_names"]),
+                    source=header["source"],
+                    **{name: data[name] for name in ARRAYS},
+                )
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise MotionError(path, "file", repr(error), "a clip written by this project") from error
 
 
 def clip_from_qpos(

@@ -59,7 +59,7 @@ def _cut(source: ClipSource, piece: Piece, clip: Clip, fps: float) -> Part:
     first, stop = start or 0, last if end is None else end
     if stop - first < 2:
         raise _error(
-            source, "end", f"{(stop - first) / fps:.2f} s of {piece.path.name}", "two frames or more"
+            source, "end", f"{(stop - first) / fps:.2f} s of {piece.path.name}", "three frames or more"
         )
     qpos = clip.qpos.astype(float)
     return Part.of(mirrored(qpos) if piece.edit.mirror else qpos, fps).cut(first, stop)

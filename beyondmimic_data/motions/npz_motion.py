@@ -94,10 +94,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 def _own_clip(path: Path) -> tuple[np.ndarray, float, tuple[str, ...]]:
     """Return what a clip written by ``Clip.save`` holds."""
-    try:
-        clip = Clip.load(path)
-    except (TypeError, AttributeError) as error:
-        raise MotionError(path, "header", error, "a clip written by this project") from error
+    clip = Clip.load(path)
     if clip.joint_names != g1.JOINT_NAMES:
         wrong = next((n for n in clip.joint_names if n not in g1.JOINT_NAMES), "another order")
         raise MotionError(path, "joint_names", wrong, "the G1's 29 joints in depth-first order")

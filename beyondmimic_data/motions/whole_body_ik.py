@@ -79,9 +79,13 @@ class FrameLimit(mink.limits.Limit):
         knees = np.array(["knee" in name for name in g1.JOINT_NAMES])
         self.lowest = np.where(knees, np.maximum(table.soft_lower, MIN_KNEE), table.soft_lower)
         self.highest = table.soft_upper
-        self.lower, self.upper = self.lowest, self.highest
+        self.free()
         rows = np.eye(6 + g1.NUM_JOINTS)[6:]
         self.rows = np.concatenate([rows, -rows])
+
+    def free(self) -> None:
+        """Forget the frame before."""
+        self.lower, self.upper = self.lowest, self.highest
 
     def move(self, before: np.ndarray, dt: float) -> None:
         """Allow what ``MAX_JOINT_SPEED`` reaches in ``dt`` s from the joint angles (29,) before."""
@@ -144,6 +148,7 @@ class WholeBodySolver:
         start[:2] = targets.com_xy[0]
         start[2], start[3:7] = targets.pelvis_height[0], targets.pelvis_quat[0]
         self.configuration.update(start)
+        self.limit.free()
         qpos = np.empty((len(targets.com_xy), len(start)))
         for t in range(len(qpos)):
             self._set_targets(targets, t)

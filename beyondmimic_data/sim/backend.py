@@ -99,5 +99,13 @@ class Backend(Protocol):
         ...
 
     def randomise(self, ids: np.ndarray, draw: Randomisation) -> None:
-        """Apply physical parameters to some environments, sorted ids."""
+        """Apply physical parameters and latency to some environments, sorted ids."""
+        ...
+
+    def set_latency(self, ids: np.ndarray, steps: np.ndarray) -> None:
+        """Delay the commands of some environments by (n,) physics steps each.
+
+        Raises:
+            ConfigError: a latency is longer than the kept history of commands.
+        """
         ...

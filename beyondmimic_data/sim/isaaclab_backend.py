@@ -191,17 +191,25 @@ class IsaacLabBackend:
             root_velocity=velocity, env_ids=self._tensor(ids, torch.int32)
         )
 
+    def set_latency(self, ids: np.ndarray, steps: np.ndarray) -> None:
+        """Delay the commands of some environments by (n,) physics steps each.
+
+        Raises:
+            ConfigError: a latency is longer than the kept history of commands.
+        """
+        self._delay.set(ids, steps)
+
     def randomise(self, ids: np.ndarray, draw: Randomisation) -> None:
         """Set friction, masses, inertias, the torso's centre of mass, the servos' gains and latency.
 
         Joint offsets belong to the task: they shift targets and observations, not physics.
 
         Raises:
-            ValueError: a latency is longer than the kept history of commands.
+            ConfigError: a latency is longer than the kept history of commands.
         """
         if not len(ids):
             return
-        self._delay.set(ids, draw.latency_steps)
+        self.set_latency(ids, draw.latency_steps)
         envs, scale = self._tensor(ids, torch.int32), self._tensor(draw.mass_scale)
         where: dict[str, Any] = {"env_ids": envs, "body_ids": self._bodies}
         self._robot.set_masses_index(masses=self._mass[ids] * scale, **where)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from beyondmimic_data.errors import ConfigError
+
 HISTORY = 8
 """Control steps of commands kept for delayed application; bounds the latency to seven of them."""
 
@@ -28,10 +30,15 @@ class CommandDelay:
         """Set the latency of some environments in physics steps.
 
         Raises:
-            ValueError: a latency is longer than the kept history of commands.
+            ConfigError: a latency is longer than the kept history of commands.
         """
-        if steps.max(initial=0) > (HISTORY - 1) * self._decimation:
-            raise ValueError(f"latency of {steps.max()} physics steps exceeds the command history")
+        longest = (HISTORY - 1) * self._decimation
+        if steps.max(initial=0) > longest:
+            raise ConfigError(
+                "randomisation.latency_ms",
+                f"{steps.max()} physics steps",
+                f"at most {longest}, the {HISTORY - 1} control steps whose commands are kept",
+            )
         self._steps[ids] = steps
 
     def restart(self, ids: np.ndarray, joint_pos: np.ndarray) -> None:

@@ -81,13 +81,12 @@ class MujocoBackend:
         )
         self._torso = self.model.body(g1_facts.ANCHOR_BODY).id
         self._delay = CommandDelay(num_envs, self.decimation, g1.joint_table().default_pos)
-        self._unstable = np.zeros(num_envs, np.int64)
         self.trace: list[TraceEvent] | None = None
         """Set to a list to record every write and step, for ``replay``."""
         self.physics_seconds = 0.0
         """Time spent stepping since the start."""
         self.failures = 0
-        """Simulations that became unstable since the start; their states are marked as not finite."""
+        """Simulations that became unstable since the start; the task ends episodes that are not finite."""
 
     def read(self) -> RobotState:
         """Return the state of every environment."""
@@ -140,30 +139,30 @@ class MujocoBackend:
     def step(self, targets: np.ndarray, ids: np.ndarray | None = None) -> None:
         """Advance all or the named environments; each applies each target after its own latency."""
         remaining = self.decimation
+        failed = np.zeros(self.num_envs, bool)
         for substeps, applied in self._delay.applied(targets):
             self._ctrl[:] = applied
             remaining -= substeps
-            self._step(substeps, _NONE if remaining else _VEL, ids)
+            failed |= self._step(substeps, _NONE if remaining else _VEL, ids)
+        # Only now: MuJoCo would make another default pose of a state that it is handed like this.
+        self._qpos[failed] = np.nan
+        self.failures += int(failed.sum())
 
-    def _step(self, substeps: int, stage: int, ids: np.ndarray | None) -> None:
+    def _step(self, substeps: int, stage: int, ids: np.ndarray | None) -> np.ndarray:
+        """Advance by physics steps; returns (N,) which simulations became unstable in them."""
         if self.trace is not None:
             self.trace.append(Stepped(self._ctrl.copy(), substeps, stage, ids))
+        # MuJoCo puts an unstable robot back to its default pose and only leaves a warning, once: the pose comes
+        # with warnings of its own, so that their number says nothing.
+        self.batch.warning[:, _UNSTABLE, 1] = 0
         started = time.perf_counter()
+        failed = np.zeros(self.num_envs, bool)
         try:
             self.batch.step(ids=ids, nstep=substeps, stage=stage)
         except SimulationError as error:
-            self._mark_failed(error.ids)
+            failed[error.ids] = True
         self.physics_seconds += time.perf_counter() - started
-        # MuJoCo puts an unstable robot back to its default pose and only counts a warning.
-        count = self.batch.warning[:, _UNSTABLE, 1].sum(1)
-        if (count > self._unstable).any():
-            self._mark_failed(np.flatnonzero(count > self._unstable))
-        self._unstable = count
-
-    def _mark_failed(self, ids: np.ndarray) -> None:
-        """Make failed simulations visible: the task ends an episode whose state is not finite."""
-        self.failures += len(ids)
-        self._qpos[ids] = np.nan
+        return failed | self.batch.warning[:, _UNSTABLE, 1].any(1)
 
     def replay(self, trace: "list[TraceEvent]") -> float:
         """Step the batch bare through a recorded trace and return the seconds it took."""
@@ -183,17 +182,25 @@ class MujocoBackend:
         self._qvel[ids, :3] += lin_vel
         self._qvel[ids, 3:6] += rotations.rotate_inverse(self._qpos[ids, 3:7], ang_vel)
 
+    def set_latency(self, ids: np.ndarray, steps: np.ndarray) -> None:
+        """Delay the commands of some environments by (n,) physics steps each.
+
+        Raises:
+            ConfigError: a latency is longer than the kept history of commands.
+        """
+        self._delay.set(ids, steps)
+
     def randomise(self, ids: np.ndarray, draw: Randomisation) -> None:
         """Set friction, masses, inertias, the torso's centre of mass, the servos' gains and latency.
 
         Joint offsets belong to the task: they shift targets and observations, not physics.
 
         Raises:
-            ValueError: a latency is longer than the kept history of commands.
+            ConfigError: a latency is longer than the kept history of commands.
         """
         if not len(ids):
             return
-        self._delay.set(ids, draw.latency_steps)
+        self.set_latency(ids, draw.latency_steps)
         friction = self.batch.expand("geom_friction")
         friction[np.ix_(ids, self._feet, [0])] = draw.friction[:, None, None]
         model, rows = self.model, np.ix_(ids, np.arange(1, self.model.nbody))

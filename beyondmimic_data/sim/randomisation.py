@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from beyondmimic_data.config import ControlConfig, RandomisationConfig
+from beyondmimic_data.config import ControlConfig, RandomisationConfig, Range
 from beyondmimic_data.robots import g1
 
 
@@ -54,20 +54,22 @@ def nominal(n: int) -> Randomisation:
 def draw(
     config: RandomisationConfig, control: ControlConfig, generators: Sequence[np.random.Generator]
 ) -> Randomisation:
-    """Draw the parameters of one environment from each generator, so that a seed decides one environment.
-
-    Latency is uniform over the physics steps that lie inside its range.
-    """
+    """Draw the parameters of one environment from each generator, so that a seed decides one environment."""
     n = len(generators)
     out = nominal(n)
-    first = int(np.ceil(config.latency_ms[0] / 1e3 / control.physics_dt - 1e-9))
-    last = int(np.floor(config.latency_ms[1] / 1e3 / control.physics_dt + 1e-9))
     for i, rng in enumerate(generators):
         out.friction[i] = rng.uniform(*config.friction)
         out.mass_scale[i] = rng.uniform(*config.mass_scale, g1.NUM_BODIES)
         out.damping_scale[i] = rng.uniform(*config.damping_scale)
         out.com_offset[i] = rng.uniform(-1, 1, 3) * config.com_offset
         out.joint_offset[i] = rng.uniform(-1, 1, g1.NUM_JOINTS) * config.joint_offset
-        out.latency_steps[i] = rng.integers(first, last + 1)
+        out.latency_steps[i] = draw_latency(config.latency_ms, control, 1, rng)[0]
         out.stiffness_scale[i] = rng.uniform(*config.stiffness_scale)
     return out
+
+
+def draw_latency(latency_ms: Range, control: ControlConfig, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw latencies (n,) in physics steps, uniform over those that lie inside a range in ms."""
+    first = int(np.ceil(latency_ms[0] / 1e3 / control.physics_dt - 1e-9))
+    last = int(np.floor(latency_ms[1] / 1e3 / control.physics_dt + 1e-9))
+    return rng.integers(first, last + 1, n)

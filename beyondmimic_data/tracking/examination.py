@@ -1,15 +1,20 @@
 """What a policy has to show before it ships: its gate, every latency, and another contact model."""
 
 import dataclasses
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.config import Preset
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.statistics import paired_difference_interval
 from beyondmimic_data.tracking.evaluate import Trial, evaluate_gate, gate_trial
+from beyondmimic_data.tracking.export import check_parity, export_onnx
 from beyondmimic_data.tracking.policy import TrackingPolicy
 
+SHIPPING_SEED = 5_000_000
+"""First seed of the examination with which a policy ships; no training, check or gate plays it."""
 LATENCY_MS = (0.0, 100.0)
 """What the latency bins cover, beyond what the policy was trained on (DESIGN section 3)."""
 
@@ -20,8 +25,11 @@ def examine(
     """Hold a policy against the preset's gate, and play the same starts in the second contact model.
 
     Returns:
-        What ``evaluate_gate`` returns, with latency bins up to 100 ms, and what ``transfer_loss`` returns as
-        ``transfer``.
+        What ``evaluate_gate`` returns, with latency bins up to 100 ms; what ``transfer_loss`` returns as
+        ``transfer``; and ``onnx_max_abs_err``, what ``check_parity`` returns.
+
+    Raises:
+        BeyondMimicError: the exported file is not the policy.
     """
     wide = dataclasses.replace(
         preset, randomisation=dataclasses.replace(preset.randomisation, latency_ms=LATENCY_MS)
@@ -29,9 +37,14 @@ def examine(
     trial = gate_trial(policy, clips, wide, num_threads=num_threads)
     report = evaluate_gate(policy, clips, wide, trial=trial, num_threads=num_threads)
     second = gate_trial(policy, clips, wide, feet="capsules", num_threads=num_threads)
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / "policy.onnx"
+        export_onnx(policy, clips[0], preset, exported)
+        error = check_parity(policy, clips[0], preset, exported)
     return report | {
         "gate": dataclasses.asdict(preset.gate),
         "transfer": transfer_loss(trial, second),
+        "onnx_max_abs_err": error,
     }
 
 

@@ -6,16 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from torch import nn
 
 from beyondmimic_data.config import Preset, TaskConfig
+from beyondmimic_data.errors import BeyondMimicError
 from beyondmimic_data.files import write_bytes
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.robots import g1, g1_facts
+from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.tracking import task
+from beyondmimic_data.tracking.evaluate import begin, gate_ranges
 from beyondmimic_data.tracking.policy import TrackingPolicy
 
+PARITY_STARTS, PARITY_STEPS = 16, 64
+"""How many starts are recorded for how many control steps to compare an exported file with its policy."""
+PARITY_SEED = 6_000_000
 REFERENCE_OUTPUTS = (
     "joint_pos",
     "joint_vel",
@@ -102,3 +109,45 @@ def export_onnx(policy: TrackingPolicy, clip: Clip, preset: Preset, path: Path) 
     onnx.helper.set_model_props(model, metadata(preset))
     onnx.checker.check_model(model)
     write_bytes(path, model.SerializeToString())
+
+
+def recorded_observations(policy: TrackingPolicy, clip: Clip, preset: Preset) -> torch.Tensor:
+    """Return what a policy sees while it plays a clip under its gate's conditions, (M, observation_dim)."""
+    backend = MujocoBackend(PARITY_STARTS, preset.control, num_threads=1)
+    seeds = range(PARITY_SEED, PARITY_SEED + PARITY_STARTS)
+    world = begin(backend, [clip], preset, seeds, gate_ranges(preset))
+    observations = []
+    for _ in range(min(PARITY_STEPS, clip.num_frames - 1)):
+        observations.append(world.observe_actor())
+        world.advance(policy.act(observations[-1]))
+        world.advance_reference()
+    seen = torch.cat(observations)
+    return seen[torch.isfinite(seen).all(1)]
+
+
+def check_parity(policy: TrackingPolicy, clip: Clip, preset: Preset, path: Path) -> float:
+    """Compare an exported file with its policy on recorded observations.
+
+    Args:
+        policy: the actor.
+        clip: the clip whose frames the file holds.
+        preset: control rate, gate, and ``deploy.parity_tolerance``.
+        path: the file.
+
+    Returns:
+        The largest error of an action, in its units.
+
+    Raises:
+        BeyondMimicError: it is beyond the tolerance.
+    """
+    observations = recorded_observations(policy, clip, preset)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    frames = np.zeros((len(observations), 1), np.float32)
+    actions = session.run(["actions"], {"obs": observations.numpy(), "time_step": frames})[0]
+    error = float(np.abs(actions - policy.act(observations).numpy()).max())
+    if not error <= preset.deploy.parity_tolerance:
+        raise BeyondMimicError(
+            f"{path}: its actions differ from the policy's by {error:.2e} on {len(observations)} recorded "
+            f"observations, at most {preset.deploy.parity_tolerance:.0e} is allowed"
+        )
+    return error

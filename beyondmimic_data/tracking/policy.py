@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from beyondmimic_data.errors import StoreError
+from beyondmimic_data.files import atomic_path
 from beyondmimic_data.tracking.policy_files import OPTIMIZER, WEIGHTS
 
 NORMALISER_EPS = 1e-2
@@ -43,7 +44,11 @@ class TrackingPolicy(nn.Module):
     @classmethod
     def from_actor_state(cls, actor: dict[str, torch.Tensor]) -> "TrackingPolicy":
         """Take over the weights of rsl-rl's ``MLPModel`` actor."""
-        weights = [name for name in actor if name.startswith("mlp.") and name.endswith("weight")]
+        # Files keep names in the order of their letters, in which the tenth layer comes before the second.
+        weights = sorted(
+            (name for name in actor if name.startswith("mlp.") and name.endswith("weight")),
+            key=lambda name: int(name.split(".")[1]),
+        )
         sizes = [actor[name].shape for name in weights]
         policy = cls(sizes[0][1], sizes[-1][0], tuple(s[0] for s in sizes[:-1]))
         state = {name: value for name, value in actor.items() if name.startswith("mlp.")}
@@ -99,7 +104,10 @@ def load_optimizer(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    save_file({name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}, path)
+    with atomic_path(path) as temporary:
+        save_file(
+            {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}, temporary
+        )
 
 
 def _read(path: Path, what: str, advice: str) -> dict[str, torch.Tensor]:

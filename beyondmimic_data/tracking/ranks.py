@@ -48,6 +48,10 @@ class Rank:
         """Whether it is the first, which decides for all."""
         return self.number == 0
 
+    def share(self, whole: int) -> int:
+        """Return this rank's part of so many things: as many as another's, or one more."""
+        return whole // self.count + (self.number < whole % self.count)
+
     def agree(self, go_on: bool = False) -> bool:
         """Return what the first rank says; what the others pass does not count."""
         if self.count == 1:

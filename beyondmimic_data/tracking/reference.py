@@ -1,4 +1,4 @@
-"""The clips of a skill as one table of reference frames on the training device."""
+"""The clips of a skill as one table of reference frames."""
 
 import dataclasses
 from collections.abc import Sequence

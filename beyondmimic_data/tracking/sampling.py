@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from beyondmimic_data.config import SamplingConfig
+from beyondmimic_data.errors import StoreError
 from beyondmimic_data.tracking.reference import MotionLibrary
 
 
@@ -92,7 +93,13 @@ class StartSampler:
         return {"failures": torch.from_numpy(self.failures.copy())}
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Restore ``state``; a different number of bins (another clip) starts afresh."""
-        if len(state["failures"]) == len(self.failures):
-            self.failures = state["failures"].numpy().copy()
-            self._common = self.failures.copy()
+        """Restore what ``state`` returned for the same clips.
+
+        Raises:
+            StoreError: it is of other clips.
+        """
+        if len(state["failures"]) != len(self.failures):
+            found, expected = len(state["failures"]), len(self.failures)
+            raise StoreError(f"a checkpoint of other clips: {found} seconds, {expected} expected; remove it")
+        self.failures = state["failures"].numpy().copy()
+        self._common = self.failures.copy()

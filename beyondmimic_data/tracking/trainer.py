@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,7 @@ class Counters:
     iteration: int = 0
     steps: int = 0
     seconds: float = 0.0
+    """Time in iterations; checks and start-up are the session's."""
     falls: int = 0
     physics_failures: int = 0
     critic_only: int = 0
@@ -146,9 +148,8 @@ class Trainer:
         training = preset.training
         self._seed = training.seed + SEEDS_APART * rank.number
         torch.manual_seed(self._seed)
-        self.backend = MujocoBackend(
-            training.num_envs // rank.count, preset.control, num_threads=max(1, num_threads // rank.count)
-        )
+        envs, threads = (rank.share(whole) for whole in (training.num_envs, num_threads))
+        self.backend = MujocoBackend(envs, preset.control, num_threads=max(1, threads))
         ranges = preset.randomisation if training.push else preset.randomisation.without_pushes()
         self.device = learner_device(training)
         self.env = TrackingVecEnv(self.backend, clips, preset, self._seed, ranges, self.device)
@@ -164,6 +165,7 @@ class Trainer:
             self.algorithm.symmetry.compute_loss = _no_mirror_loss
         self.algorithm.train_mode()
         self.counters = Counters()
+        self._failures_seen = 0
         self._met = rank.count == 1
 
     def iterate(self) -> dict[str, float]:
@@ -178,33 +180,35 @@ class Trainer:
             self._meet()
         self._refine_when_due()
         started = time.perf_counter()
-        reward, falls, lengths, error = 0.0, 0, [], 0.0
+        falls, lengths = 0, []
+        sums = defaultdict[str, torch.Tensor](lambda: torch.zeros(()))
         with torch.inference_mode():
             for _ in range(self.preset.ppo.steps_per_env):
                 actions = self.algorithm.act(self.observations)
                 self.observations, rewards, dones, extras = self.env.step(actions)
                 self.algorithm.process_env_step(self.observations, rewards, dones, extras)
-                reward += float(rewards.mean())
                 falls += int(extras["fell"].sum())
                 lengths.append(extras["episode_lengths"])
-                error = float(extras["log"]["body_pos_err_m"])
+                for name, value in (extras["log"] | {"reward_per_step": rewards.mean()}).items():
+                    sums[name] = sums[name] + value.cpu()
             self.algorithm.compute_returns(self.observations)
         collected = time.perf_counter()
         losses = self._update()
         self.env.sampler.merge(lambda failures: self.rank.total(torch.from_numpy(failures)).numpy())
         ended = torch.cat(lengths).double()
-        means, sums = self._of_all(
-            [reward / self.preset.ppo.steps_per_env, error, *losses.values()],
-            [falls, self.backend.failures, self.env.num_envs, len(ended), float(ended.sum())],
+        shown = {name: float(value) / self.preset.ppo.steps_per_env for name, value in sums.items()}
+        means, totals = self._of_all(
+            [*shown.values(), *losses.values()],
+            [falls, self._new_failures(), self.env.num_envs, len(ended), float(ended.sum())],
         )
-        losses = dict(zip(losses, means[2:]))
+        shown, losses = dict(zip(shown, means)), dict(zip(losses, means[len(shown) :]))
         if not all(np.isfinite(value) for value in losses.values()):
             raise TrainingDivergedError(
                 f"PPO losses are not finite after {self.counters.steps} steps: {losses}; "
                 "lower ppo.learning_rate or ppo.init_std"
             )
         finished = time.perf_counter()
-        falls, failures, envs, episodes = (int(value) for value in sums[:4])
+        falls, failures, envs, episodes = (int(value) for value in totals[:4])
         batch = envs * self.preset.ppo.steps_per_env
         counters = self.counters
         counters.iteration += 1
@@ -212,21 +216,25 @@ class Trainer:
         counters.steps += batch
         counters.seconds += finished - started
         counters.falls += falls
-        counters.physics_failures = failures
+        counters.physics_failures += failures
         return {
             "iteration": counters.iteration,
             "steps": counters.steps,
-            "minutes": counters.seconds / 60,
-            "reward_per_step": means[0],
+            **shown,
             "falls_per_1000_steps": 1e3 * falls / batch,
-            "mean_episode_seconds": sums[4] / episodes * self.env.world.dt if episodes else float("nan"),
-            "body_pos_err_m": means[1],
+            "physics_failures": counters.physics_failures,
+            "mean_episode_seconds": totals[4] / episodes * self.env.world.dt if episodes else float("nan"),
             "action_std": float(self.algorithm.get_policy().distribution.std_param.detach().mean()),
             "learning_rate": self.algorithm.learning_rate,
             "steps_per_s": batch / (finished - started),
             "update_share": (finished - collected) / (finished - started),
             **{f"loss/{name}": value for name, value in losses.items()},
         }
+
+    def _new_failures(self) -> int:
+        """Return how many simulations became unstable since the last iteration."""
+        seen, self._failures_seen = self._failures_seen, self.backend.failures
+        return self._failures_seen - seen
 
     def _meet(self) -> None:
         """Begin where the first rank stands, but draw other numbers."""

@@ -31,7 +31,8 @@ class TrackingVecEnv(VecEnv):
     ) -> None:
         """Randomise and reset every environment.
 
-        Every parameter is drawn once an environment, at start-up, as the released task does (METHOD 1.7).
+        Latency is drawn an episode, every other parameter once an environment, at start-up, as the released
+        task does (METHOD 1.7).
         What rsl-rl reads lies on ``device``, where its networks are; the world itself stays on the CPU.
         """
         self.ranges = preset.randomisation if randomisation is None else randomisation
@@ -45,18 +46,19 @@ class TrackingVecEnv(VecEnv):
         self.episode_length_buf = torch.zeros(self.num_envs, dtype=torch.long)
         self._control, self._drift_limit_m = preset.control, preset.training.drift_limit_m
         everyone = np.arange(self.num_envs)
-        self.world.randomise(everyone, self._draw(self.num_envs))
+        self.world.randomise(
+            everyone, rand.draw(self.ranges, preset.control, self.world.rng.spawn(self.num_envs))
+        )
         self._reset(everyone)
         # Staggered first time-outs keep the batch from resetting in step.
         self.episode_length_buf = torch.from_numpy(
             self.world.rng.integers(0, self.max_episode_length, self.num_envs)
         )
 
-    def _draw(self, n: int) -> rand.Randomisation:
-        return rand.draw(self.ranges, self._control, self.world.rng.spawn(n))
-
     def _reset(self, ids: np.ndarray) -> None:
         if len(ids):
+            latency = rand.draw_latency(self.ranges.latency_ms, self._control, len(ids), self.world.rng)
+            self.world.set_latency(ids, latency)
             self.world.reset(ids, self.sampler.draw(len(ids)))
             self.episode_length_buf[ids] = 0
             self.world.refresh()
@@ -85,7 +87,7 @@ class TrackingVecEnv(VecEnv):
         if fell.any():
             self.sampler.record_failures(frames[fell.numpy()])
         self.sampler.advance()
-        log = {f"reward/{name}": value.mean() for name, value in step.reward_terms.items()}
+        log = {f"reward/{name}": value.nanmean() for name, value in step.reward_terms.items()}
         log["body_pos_err_m"] = task.body_pos_error(self.world.tracked).nanmean()
         lengths = self.episode_length_buf[done].clone()
         self._reset(done.nonzero().flatten().numpy())

@@ -30,7 +30,7 @@ class SkillTrainer:
         """Train, export and evaluate; writes the policy folder's files and returns the gate's report."""
         from beyondmimic_data.motions.clip import Clip
         from beyondmimic_data.tracking.evaluate import evaluate_gate
-        from beyondmimic_data.tracking.export import export_onnx
+        from beyondmimic_data.tracking.export import check_parity, export_onnx
         from beyondmimic_data.tracking.pictures import plot_training
         from beyondmimic_data.tracking.policy import TrackingPolicy
         from beyondmimic_data.tracking.train import train_policy
@@ -63,8 +63,9 @@ class SkillTrainer:
         evaluation["training"] = {
             k: record[k] for k in ("steps", "seconds", "steps_per_s", "ended", "physics_failures")
         }
-        write_json(folder / EVALUATION, evaluation)
         export_onnx(policy, clips[0], preset, folder / "policy.onnx")
+        evaluation["onnx_max_abs_err"] = check_parity(policy, clips[0], preset, folder / "policy.onnx")
+        write_json(folder / EVALUATION, evaluation)
         plot_training(record, evaluation, folder / "curve.png")
         return evaluation
 
@@ -120,9 +121,12 @@ def _progress_line(path: Path, preset: Preset) -> str | None:
     except (OSError, ValueError):
         return None
     budget = preset.training.minutes
+    failures = f.get("physics_failures")
+    unstable = f", {failures} unstable simulations" if failures else ""
     tried = f", {f['completion']:.0%} of starts complete" if "completion" in f else ""
     left = f", {max(budget - f['minutes'], 0):.1f} min left at most" if budget else ""
     return (
         f"{f['minutes']:.1f} min, {f['steps'] / 1e6:.2f} M steps, {f['steps_per_s']:.0f} steps/s, "
-        f"reward {f['reward_per_step']:.3f}, {f['falls_per_1000_steps']:.1f} falls/1000 steps{tried}{left}"
+        f"reward {f['reward_per_step']:.3f}, {f['falls_per_1000_steps']:.1f} falls/1000 steps"
+        f"{unstable}{tried}{left}"
     )

@@ -86,6 +86,8 @@ class TrackingWorld:
         self._latency_s = torch.zeros(n, 1)
         self._next_push = np.full(n, np.inf)
         self._elapsed = np.zeros(n)
+        self._sources = [self.rng] * n
+        """What each environment's pushes are drawn from."""
         self.pushes: list[list[Push]] = [[] for _ in range(n)]
         """What pushed each environment since its reset."""
         self.state: RobotState = first
@@ -98,7 +100,17 @@ class TrackingWorld:
             getattr(self.draw, field.name)[ids] = getattr(draw, field.name)
         self.backend.randomise(ids, draw)
         self._joint_offset[ids] = torch.from_numpy(draw.joint_offset).float()
-        self._latency_s[ids, 0] = torch.from_numpy(draw.latency_steps * self.control.physics_dt).float()
+        self._know_latency(ids)
+
+    def set_latency(self, ids: np.ndarray, steps: np.ndarray) -> None:
+        """Give some environments, sorted ids, a new latency (n,) in physics steps alone; it costs little."""
+        self.draw.latency_steps[ids] = steps
+        self.backend.set_latency(ids, steps)
+        self._know_latency(ids)
+
+    def _know_latency(self, ids: np.ndarray) -> None:
+        seconds = self.draw.latency_steps[ids] * self.control.physics_dt
+        self._latency_s[ids, 0] = torch.from_numpy(seconds).float()
 
     def reset(
         self,
@@ -112,8 +124,8 @@ class TrackingWorld:
         Args:
             ids: sorted environment indices (n,).
             frames: library frame of each, never the last of its clip.
-            generators: one noise source an environment, so that a seed decides one episode; by default all
-                share the world's own.
+            generators: one source an environment of its noise and pushes, so that a seed decides one episode
+                but for what it observes; by default all share the world's own.
             pose_scale: (n,) factor on the noise of base pose and joints, 1 by default.
         """
         if not len(ids):
@@ -139,8 +151,8 @@ class TrackingWorld:
         self.frame[ids] = start + 1
         self.last_action[ids] = 0.0
         self._elapsed[ids] = 0.0
-        for env in ids:
-            self.pushes[env] = []
+        for env, source in zip(ids, [self.rng] * n if generators is None else generators, strict=True):
+            self.pushes[env], self._sources[env] = [], source
         self._next_push[ids] = self._push_delay(noise[:, 12]) if self.ranges.push else np.inf
 
     def _push_delay(self, noise: np.ndarray) -> np.ndarray:
@@ -234,7 +246,7 @@ class TrackingWorld:
         due = np.flatnonzero(self._elapsed >= self._next_push)
         if not len(due):
             return
-        noise = self.rng.uniform(-1, 1, (len(due), 7))
+        noise = np.stack([self._sources[env].uniform(-1, 1, 7) for env in due])
         linear, angular = noise[:, :3] * self.ranges.push_linear, noise[:, 3:6] * self.ranges.push_angular
         self.backend.push(due, linear, angular)
         for env, lin_vel, ang_vel in zip(due, linear, angular, strict=True):

@@ -20,7 +20,7 @@ from beyondmimic_data.tracking.policy import TrackingPolicy
 
 PROJECT = Path(__file__).parents[3]
 PYTHON = PROJECT / ".venv-isaaclab" / "bin" / "python"
-POLICY = shipped.FOLDER / "synth__stand"
+POLICY = shipped.FOLDER / shipped.FOUNDATION
 CONTACT_BODIES = (*g1.PENALISED_CONTACT_BODIES, *g1_facts.FOOT_BODIES)
 REWARDS = (
     "anchor_position",
@@ -67,6 +67,10 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> tuple[conformance.Trace,
     ours = conformance.record(backend, clip, TrackingPolicy.load(POLICY))
     with np.load(folder / "trace.npz") as theirs:
         return ours, dict(theirs)
+
+
+def test_the_policy_that_isaac_lab_plays_ships():
+    assert TrackingPolicy.load(POLICY).observation_dim == 160
 
 
 def assert_close(traces: tuple[conformance.Trace, conformance.Trace], name: str, tolerance: float) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from beyondmimic_data.config import ControlConfig, RandomisationConfig
+from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.motions import kinematics
 from beyondmimic_data.robots import g1
 from beyondmimic_data.sim import randomisation as rand
@@ -168,8 +169,20 @@ def test_a_push_adds_to_the_base_velocity_in_the_world_frame():
     assert float(change[1]) < -0.05
 
 
+@pytest.mark.parametrize("latency", [0, 3])
+def test_a_simulation_that_explodes_is_not_finite_every_time(latency):
+    backend, everyone = MujocoBackend(3, ControlConfig(), num_threads=1), np.arange(3)
+    backend.set_latency(everyone, np.full(3, latency))
+    for times in (1, 2, 3):
+        place(backend, standing(3))
+        backend.push(np.array([1]), np.array([[np.nan, 0, 0]]), np.zeros((1, 3)))
+        backend.step(np.tile(DEFAULT[7:], (3, 1)))
+        assert backend.read().joint_pos.isfinite().all(1).tolist() == [True, False, True]
+        assert backend.failures == times
+
+
 def test_too_long_a_latency_is_refused():
     draw = rand.nominal(1)
     draw.latency_steps[:] = 60
-    with pytest.raises(ValueError, match="exceeds the command history"):
+    with pytest.raises(ConfigError, match=r"randomisation\.latency_ms.*60 physics steps.*at most 28"):
         MujocoBackend(1, ControlConfig(), num_threads=1).randomise(np.array([0]), draw)
