@@ -138,8 +138,8 @@ def summarise(trial: Trial, clips: Sequence[Clip]) -> dict[str, Any]:
 
     Returns:
         ``completion`` with its 95 % Wilson interval ``wilson_low`` and ``wilson_high``, ``n``,
-        ``mean_seconds``, the means of ``Trial.errors``, ``falls`` by cause, and ``clips``: for each a row with
-        its name and, but for the causes, the same figures.
+        ``mean_seconds``, the means of ``Trial.errors``, ``falls`` by cause, and ``clips``: for each a row
+        with its name and, but for the causes, the same figures.
     """
     rows = [
         {"clip": clip.name, **_figures(trial, np.flatnonzero(trial.clip == i))}
