@@ -152,8 +152,8 @@ class MujocoBackend:
         """Advance by physics steps; returns (N,) which simulations became unstable in them."""
         if self.trace is not None:
             self.trace.append(Stepped(self._ctrl.copy(), substeps, stage, ids))
-        # MuJoCo puts an unstable robot back to its default pose, which clears its warnings, and leaves one: the
-        # number of warnings over time says nothing.
+        # MuJoCo puts an unstable robot back to its default pose, which clears its warnings, and leaves one:
+        # how many there were before says nothing.
         self.batch.warning[:, _UNSTABLE, 1] = 0
         started = time.perf_counter()
         failed = np.zeros(self.num_envs, bool)
