@@ -15,7 +15,9 @@ from assets.warm_start import KIND, Start, find_start, network
 from assets.workspace import Workspace
 from beyondmimic_data import versions
 from beyondmimic_data.cluster import Cluster
+from beyondmimic_data.config import get_preset
 from beyondmimic_data.files import read_json
+from beyondmimic_data.overrides import differences
 from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING
 from storage.artifacts import Artifact, Build, describe
 
@@ -97,6 +99,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
             "warm_start": used.lineage if used else None,
             "network": network(preset),
             "minutes": preset.training.minutes,
+            "settings": {"preset": preset.name, "changes": differences(get_preset(preset.name), preset)},
             "gate": {k: evaluation[k] for k in ("passed", "completion", "required", "n")},
         }
 

@@ -61,7 +61,7 @@ def _run(words: list[str]) -> int:
 
 def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callable[[Any], Any]]]:
     """Return each verb's words, its options for the rest of the command line, and its function."""
-    from pipelines import data_verbs, verbs
+    from pipelines import data_verbs, policy_verbs, verbs
     from pipelines import options as o
 
     def of_preset(verb: type[o.Run]) -> Callable[[list[str]], type]:
@@ -84,9 +84,10 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
         ("chaos", "collect"): (lambda _: o.ChaosCollect, data_verbs.chaos_collect),
         ("bench",): (lambda _: o.Bench, verbs.bench),
         ("study", "sampling"): (lambda _: o.StudySampling, verbs.study_sampling),
-        ("evaluate", "tracking"): (lambda _: o.EvaluateTracking, verbs.evaluate_tracking),
-        ("ship",): (lambda _: o.Ship, verbs.ship),
+        ("evaluate", "tracking"): (lambda _: o.EvaluateTracking, policy_verbs.evaluate_tracking),
         ("evaluate", "closed-loop"): (lambda _: o.EvaluateClosedLoop, verbs.evaluate_closed_loop),
+        ("export",): (lambda _: o.Export, policy_verbs.export),
+        ("ship",): (lambda _: o.Ship, policy_verbs.ship),
     }
 
 

@@ -253,6 +253,20 @@ class ChaosCollect:
 
 
 @dataclasses.dataclass(frozen=True)
+class Export:
+    """Write a skill's last policy with one of its clips as a single ONNX file, for deployers."""
+
+    skill: str
+    """Key of the skill, such as synth__stand."""
+    out: Path
+    """File to write."""
+    clip: str | None = None
+    """Name of the clip whose frames travel inside the file; the skill's first by default."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Ship:
     """Put a skill's last policy, or the last diffusion policy, where first trainings start from."""
 

@@ -3,26 +3,19 @@
 import contextlib
 import dataclasses
 import logging
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from assets.building import ALL
-from assets.motion_folder import SYNTHESISED
 from assets.workspace import Workspace, open_workspace, remember
-from beyondmimic_data.config import GateConfig, Preset, RandomisationConfig, TaskConfig, get_preset
+from beyondmimic_data.config import get_preset
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
-from beyondmimic_data.motions.folder import ClipSource
 from beyondmimic_data.overrides import differences
 from beyondmimic_data.text_table import aligned
 from pipelines import benches
 from pipelines import options as o
-from storage.artifacts import Artifact
-
-if TYPE_CHECKING:
-    from beyondmimic_data.motions.clip import Clip
 
 log = logging.getLogger("beyondmimic.cli")
 
@@ -124,7 +117,7 @@ def bench(options: o.Bench) -> Result:
     if options.motions is not None:
         raise ConfigError("motions", str(options.motions), f"nothing: bench {options.name} reads no motions")
     figures = benches.run(options.name)
-    return Result(figures, _figures_text(figures))
+    return Result(figures, figures_text(figures))
 
 
 def _bench_retarget(options: o.Bench) -> Result:
@@ -155,78 +148,6 @@ def study_sampling(options: o.StudySampling) -> Result:
     return Result(document, sampling_study.table(document))
 
 
-def evaluate_tracking(options: o.EvaluateTracking) -> Result:
-    """Examine the last policy of a skill."""
-    workspace = open_workspace()
-    asked: dict[str, Any] = {
-        "seeds": options.seeds,
-        "seed_offset": options.first_seed,
-        "push": options.push,
-        "seconds": options.seconds,
-    }
-    gate = dataclasses.replace(
-        workspace.preset.gate, **{name: value for name, value in asked.items() if value is not None}
-    )
-    policy = _last_policy(workspace, options.skill)
-    document = {"skill": options.skill, "policy": policy.version}
-    if options.video is not None:
-        from beyondmimic_data.tracking.policy import TrackingPolicy
-        from beyondmimic_data.tracking.recording import write_recording
-
-        clips = _clips_of(workspace, policy, options.skill, options.clips)
-        preset = _examined(workspace, gate)
-        write_recording(TrackingPolicy.load(policy.path), clips, preset, gate.seconds, options.video)
-        document["video"] = str(options.video)
-    else:
-        document |= _examine(workspace, policy, options.skill, gate, options.clips)
-    return Result(document, _figures_text(document))
-
-
-def _examine(
-    workspace: Workspace, policy: Artifact, skill: str, gate: GateConfig, names: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Examine a policy on its clips or the named ones of them."""
-    from beyondmimic_data.tracking.examination import examine
-    from beyondmimic_data.tracking.policy import TrackingPolicy
-
-    clips = _clips_of(workspace, policy, skill, names)
-    return examine(TrackingPolicy.load(policy.path), clips, _examined(workspace, gate))
-
-
-def _examined(workspace: Workspace, gate: GateConfig) -> Preset:
-    """Return the preset with a gate, METHOD's resets and its pushes: a training may have had harder ones."""
-    observed = workspace.preset.task.state_estimation
-    return dataclasses.replace(
-        workspace.preset,
-        gate=gate,
-        task=dataclasses.replace(TaskConfig(), state_estimation=observed),
-        randomisation=RandomisationConfig(),
-    )
-
-
-def _clips_of(workspace: Workspace, policy: Artifact, skill: str, names: Sequence[str]) -> "list[Clip]":
-    """Return the clips that a policy was trained on, or the named ones of them.
-
-    Raises:
-        BeyondMimicError: the clips are gone.
-        ConfigError: a name that is none of theirs.
-    """
-    from beyondmimic_data.motions.clip import Clip
-
-    parents = [parent["version"] for parent in policy.meta["parents"]]
-    motions = workspace.store.list("motions", skill)
-    motion = next((m for m in reversed(motions) if m.version in parents), None)
-    if motion is None:
-        raise BeyondMimicError(f"{policy.path}: the clips it was trained on are gone; run the graph again")
-    clips = [Clip.load(path) for path in sorted((motion.path / "clips").glob("*.npz"))]
-    known = [clip.name for clip in clips]
-    for name in set(names) - set(known):
-        raise ConfigError("clips", name, "one of " + ", ".join(known))
-    if names:
-        clips = [clip for clip in clips if clip.name in names]
-    return clips
-
-
 def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
     """Run a protocol on the last diffusion policy."""
     from beyondmimic_data.control import evaluate
@@ -239,81 +160,7 @@ def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
         policy.path, workspace.preset, protocols=[options.protocol], seeds=options.seeds, progress=log.info
     )["protocols"][options.protocol]
     document = {"protocol": options.protocol, "policy": policy.version, **figures}
-    return Result(document, _figures_text(document), ok="skipped" not in figures)
-
-
-def ship(options: o.Ship) -> Result:
-    """Copy a skill's last policy, or the last diffusion policy, into the project with how it came about."""
-    workspace = open_workspace()
-    if options.skill is None:
-        document = _ship_diffusion(workspace)
-    else:
-        document = _ship_skill(workspace, options.skill, options.seeds, options.seconds)
-    return Result(document, _figures_text(document))
-
-
-def _ship_skill(workspace: Workspace, skill: str, seeds: int | None, seconds: float) -> dict[str, Any]:
-    from beyondmimic_data.tracking import shipped
-    from beyondmimic_data.tracking.examination import SHIPPING_SEED
-
-    policy, preset = _last_policy(workspace, skill), workspace.preset
-    source = workspace.motions.skills.get(skill)
-    clips = () if source is None else source.clips
-    folder = workspace.motion_folder
-    grouped = {"name": skill, "clips": [clip.place.relative_to(folder).as_posix() for clip in clips]}
-    made_clips = [clip.as_table(folder) for clip in clips if clip.table is not None]
-    card = {
-        **({"skills_of_motions_toml": [grouped]} if len(clips) > 1 else {}),
-        **({"clips_of_motions_toml": made_clips} if made_clips else {}),
-        "command": _command(
-            workspace, "train", _files_of(workspace, clips), {"training.minutes": policy.meta["minutes"]}
-        ),
-        "seed": preset.training.seed,
-        "network": policy.meta["network"],
-        "clips": policy.meta["parents"],
-        "warm_start": policy.meta["warm_start"],
-    }
-    gate = get_preset("paper").gate
-    each = seeds or math.ceil(gate.seeds / max(len(clips), 1))
-    gate = dataclasses.replace(gate, seeds=each, seconds=seconds, seed_offset=SHIPPING_SEED)
-    evaluation = _examine(workspace, policy, skill, gate)
-    made = shipped.ship(policy.path, skill, card, evaluation)
-    return {"skill": made.skill, "folder": str(made.path), **evaluation}
-
-
-def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:
-    from beyondmimic_data.diffusion import shipped
-
-    policy = workspace.store.latest("diffusion", ALL)
-    if policy is None:
-        raise BeyondMimicError("there is no diffusion policy yet: run the graph first")
-    clips = [clip for skill in workspace.motions.skills.values() for clip in skill.clips]
-    card = {
-        "command": _command(
-            workspace, "run", _files_of(workspace, clips), {"diffusion.minutes": policy.meta["minutes"]}
-        ),
-        "seed": workspace.preset.diffusion.seed,
-        "dataset": policy.meta["parents"],
-        "warm_start": policy.meta["warm_start"],
-    }
-    shipped.ship(policy.path, card)
-    return {"folder": str(shipped.FOLDER), "validation_loss": policy.meta["figures"]["validation_loss"]}
-
-
-def _files_of(workspace: Workspace, clips: Sequence[ClipSource]) -> list[Path]:
-    """Return the motion files of clips, relative to the motion folder, each once."""
-    files = dict.fromkeys(file for clip in clips for file in clip.files)
-    return [file.relative_to(workspace.motion_folder) for file in files]
-
-
-def _command(workspace: Workspace, verb: str, files: list[Path], changes: dict[str, Any]) -> str:
-    """Return the command that does what the workspace's settings say, with the given ones of its motions."""
-    preset = workspace.preset
-    changed = differences(get_preset(preset.name), preset) | changes
-    words = [_option(name, value) for name, value in changed.items()]
-    motions = sorted(path.name for path in files if path.parts[0] != SYNTHESISED)
-    given = ["--motions " + ",".join(motions)] if motions else []
-    return " ".join([f"beyondmimic {verb} --preset {preset.name}", *given, *words])
+    return Result(document, figures_text(document), ok="skipped" not in figures)
 
 
 def _workspace_of(options: o.Run) -> Workspace:
@@ -372,29 +219,8 @@ def _collection_text(document: dict[str, Any]) -> str:
     return "\n".join([*aligned(rows, left=(0, 5)), "", end])
 
 
-def _last_policy(workspace: Workspace, skill: str) -> Artifact:
-    """Return the newest policy of a skill.
-
-    Raises:
-        ConfigError: it has none.
-    """
-    policy = workspace.store.latest("policies", skill)
-    if policy is None:
-        known = ", ".join(workspace.store.keys("policies")) or "none yet: run the graph first"
-        raise ConfigError("skill", skill, f"a skill with a policy: {known}")
-    return policy
-
-
-def _option(name: str, value: Any) -> str:
-    """Return a change of a preset as the command line spells it."""
-    owner, _, field = name.replace("_", "-").rpartition(".")
-    if isinstance(value, bool):
-        return f"--{owner}.{'' if value else 'no-'}{field}"
-    values = value if isinstance(value, (list, tuple)) else [value]
-    return " ".join([f"--{owner}.{field}", *map(str, values)])
-
-
-def _figures_text(figures: dict[str, Any]) -> str:
+def figures_text(figures: dict[str, Any]) -> str:
+    """Return the plain values of a document for a terminal, a line each."""
     plain = {name: value for name, value in figures.items() if not isinstance(value, (dict, list))}
     return "\n".join(f"{name}: {value}" for name, value in plain.items())
 

@@ -14,7 +14,7 @@ from beyondmimic_data.config import RandomisationConfig, TaskConfig, get_preset
 from beyondmimic_data.errors import ConfigError, MotionError
 from beyondmimic_data.overrides import differences
 from beyondmimic_data.tracking.evaluate import gate_ranges
-from pipelines import cli, verbs
+from pipelines import cli, policy_verbs, verbs
 from pipelines import options as o
 
 VERBS = (
@@ -176,7 +176,7 @@ def test_a_shipped_policys_command_is_one_that_the_command_line_reads():
         "ppo.hidden_dims": (64, 32),
         "randomisation.latency_ms": (0.0, 20.0),
     }
-    words = " ".join(verbs._option(name, value) for name, value in changes.items()).split()
+    words = " ".join(policy_verbs._option(name, value) for name, value in changes.items()).split()
     options = tyro.cli(o.with_settings(o.Run, "quick"), args=words)
     assert differences(get_preset("quick"), o.chosen_preset(options)) == changes
 
@@ -189,7 +189,7 @@ def test_a_policy_is_examined_as_method_says_however_hard_its_training_was():
         randomisation=dataclasses.replace(quick.randomisation, push_linear=(9.0, 9.0, 9.0), push=False),
     )
     gate = get_preset("paper").gate
-    examined = verbs._examined(SimpleNamespace(preset=harder), gate)
+    examined = policy_verbs._examined(SimpleNamespace(preset=harder), gate)
     ranges = gate_ranges(examined)
     assert ranges == dataclasses.replace(RandomisationConfig(), latency_ms=(0.0, 40.0))
     assert ranges.push

@@ -1,0 +1,257 @@
+"""What the command line's verbs about trained policies do: examine, film, export, ship."""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.building import ALL
+from assets.motion_folder import SYNTHESISED
+from assets.workspace import Workspace, open_workspace
+from beyondmimic_data.config import GateConfig, Preset, RandomisationConfig, TaskConfig, get_preset
+from beyondmimic_data.errors import BeyondMimicError, ConfigError
+from beyondmimic_data.files import read_json
+from beyondmimic_data.hashing import hash_file
+from beyondmimic_data.motions.folder import ClipSource
+from beyondmimic_data.overrides import differences
+from beyondmimic_data.shipping import CARD
+from beyondmimic_data.tracking.policy_files import TRAINING, WEIGHTS
+from pipelines import options as o
+from pipelines.verbs import Result, figures_text
+from storage.artifacts import Artifact
+
+if TYPE_CHECKING:
+    from beyondmimic_data.motions.clip import Clip
+
+log = logging.getLogger("beyondmimic.cli")
+
+
+def evaluate_tracking(options: o.EvaluateTracking) -> Result:
+    """Examine the last policy of a skill."""
+    workspace = open_workspace()
+    asked: dict[str, Any] = {
+        "seeds": options.seeds,
+        "seed_offset": options.first_seed,
+        "push": options.push,
+        "seconds": options.seconds,
+    }
+    gate = dataclasses.replace(
+        workspace.preset.gate, **{name: value for name, value in asked.items() if value is not None}
+    )
+    policy = _last_policy(workspace, options.skill)
+    document = {"skill": options.skill, "policy": policy.version}
+    if options.video is not None:
+        from beyondmimic_data.tracking.policy import TrackingPolicy
+        from beyondmimic_data.tracking.recording import write_recording
+
+        clips = _clips_of(workspace, policy, options.skill, options.clips)
+        preset = _examined(workspace, gate)
+        write_recording(TrackingPolicy.load(policy.path), clips, preset, gate.seconds, options.video)
+        document["video"] = str(options.video)
+    else:
+        document |= _examine(workspace, policy, options.skill, gate, options.clips)
+    return Result(document, figures_text(document))
+
+
+def export(options: o.Export) -> Result:
+    """Write a skill's last policy, with one clip, as an ONNX file, and compare the two."""
+    from beyondmimic_data.tracking.export import check_parity, export_onnx
+    from beyondmimic_data.tracking.policy import TrackingPolicy
+
+    workspace = open_workspace()
+    artifact = _last_policy(workspace, options.skill)
+    clip = _clips_of(workspace, artifact, options.skill, [options.clip] if options.clip else [])[0]
+    policy = TrackingPolicy.load(artifact.path)
+    export_onnx(policy, clip, workspace.preset, options.out)
+    error = check_parity(policy, clip, workspace.preset, options.out)
+    document = {
+        "skill": options.skill,
+        "policy": artifact.version,
+        "clip": clip.name,
+        "seconds": clip.duration,
+        "onnx_max_abs_err": error,
+        "onnx": str(options.out),
+    }
+    return Result(document, figures_text(document))
+
+
+def ship(options: o.Ship) -> Result:
+    """Copy a skill's last policy, or the last diffusion policy, into the project with how it came about."""
+    workspace = open_workspace()
+    if options.skill is None:
+        document = _ship_diffusion(workspace)
+    else:
+        document = _ship_skill(workspace, options.skill, options.seeds, options.seconds)
+    return Result(document, figures_text(document))
+
+
+def _last_policy(workspace: Workspace, skill: str) -> Artifact:
+    """Return the newest policy of a skill.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    policy = workspace.store.latest("policies", skill)
+    if policy is None:
+        known = ", ".join(workspace.store.keys("policies")) or "none yet: run the graph first"
+        raise ConfigError("skill", skill, f"a skill with a policy: {known}")
+    return policy
+
+
+def _clips_of(workspace: Workspace, policy: Artifact, skill: str, names: Sequence[str]) -> "list[Clip]":
+    """Return the clips that a policy was trained on, or the named ones of them.
+
+    Raises:
+        BeyondMimicError: the clips are gone.
+        ConfigError: a name that is none of theirs.
+    """
+    from beyondmimic_data.motions.clip import Clip
+
+    parents = [parent["version"] for parent in policy.meta["parents"]]
+    motions = workspace.store.list("motions", skill)
+    motion = next((m for m in reversed(motions) if m.version in parents), None)
+    if motion is None:
+        raise BeyondMimicError(f"{policy.path}: the clips it was trained on are gone; run the graph again")
+    clips = [Clip.load(path) for path in sorted((motion.path / "clips").glob("*.npz"))]
+    known = [clip.name for clip in clips]
+    for name in set(names) - set(known):
+        raise ConfigError("clips", name, "one of " + ", ".join(known))
+    return [clip for clip in clips if clip.name in names] if names else clips
+
+
+def _examine(
+    workspace: Workspace, policy: Artifact, skill: str, gate: GateConfig, names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Examine a policy on its clips or the named ones of them."""
+    from beyondmimic_data.tracking.examination import examine
+    from beyondmimic_data.tracking.policy import TrackingPolicy
+
+    clips = _clips_of(workspace, policy, skill, names)
+    return examine(TrackingPolicy.load(policy.path), clips, _examined(workspace, gate))
+
+
+def _examined(workspace: Workspace, gate: GateConfig) -> Preset:
+    """Return the preset with a gate, METHOD's resets and its pushes: a training may have had harder ones."""
+    observed = workspace.preset.task.state_estimation
+    return dataclasses.replace(
+        workspace.preset,
+        gate=gate,
+        task=dataclasses.replace(TaskConfig(), state_estimation=observed),
+        randomisation=RandomisationConfig(),
+    )
+
+
+def _ship_skill(workspace: Workspace, skill: str, seeds: int | None, seconds: float) -> dict[str, Any]:
+    """Examine a skill's last policy and ship it; one that ships already keeps its card."""
+    from beyondmimic_data.tracking import shipped
+    from beyondmimic_data.tracking.examination import SHIPPING_SEED
+
+    policy = _last_policy(workspace, skill)
+    source = workspace.motions.skills.get(skill)
+    clips = () if source is None else source.clips
+    gate = get_preset("paper").gate
+    each = seeds or math.ceil(gate.seeds / max(len(clips), 1))
+    gate = dataclasses.replace(gate, seeds=each, seconds=seconds, seed_offset=SHIPPING_SEED)
+    evaluation = _examine(workspace, policy, skill, gate)
+    version = hash_file(policy.path / WEIGHTS)
+    known = next((p for p in shipped.shipped_policies() if (p.skill, p.version) == (skill, version)), None)
+    card = read_json(known.path / CARD) if known else _card(workspace, policy, skill, clips)
+    made = shipped.ship(policy.path, skill, card, evaluation)
+    return {"skill": made.skill, "folder": str(made.path), **evaluation}
+
+
+def _card(workspace: Workspace, policy: Artifact, skill: str, clips: Sequence[ClipSource]) -> dict[str, Any]:
+    """Return how a tracking policy came about."""
+    folder = workspace.motion_folder
+    grouped = {"name": skill, "clips": [clip.place.relative_to(folder).as_posix() for clip in clips]}
+    made_clips = [clip.as_table(folder) for clip in clips if clip.table is not None]
+    files = _files_of(workspace, clips)
+    return {
+        **({"skills_of_motions_toml": [grouped]} if len(clips) > 1 else {}),
+        **({"clips_of_motions_toml": made_clips} if made_clips else {}),
+        "command": _training_command(policy, files),
+        "seed": policy.meta["settings"]["changes"].get("training.seed", workspace.preset.training.seed),
+        "network": policy.meta["network"],
+        "clips": policy.meta["parents"],
+        "warm_start": policy.meta["warm_start"],
+        "history": _history(workspace, policy.meta["warm_start"], files),
+    }
+
+
+def _history(
+    workspace: Workspace, start: dict[str, Any] | None, files: Sequence[Path]
+) -> list[dict[str, Any]]:
+    """Return the trainings that led to a start, the first known one first.
+
+    Args:
+        workspace: whose store may have the policies.
+        start: where a training began, as its policy's ``warm_start`` says.
+        files: motion files of the skill, for those of its trainings that are known by their settings alone.
+    """
+    from beyondmimic_data.tracking import shipped
+
+    if start is None:
+        return []
+    of_skill = workspace.store.list("policies", start["key"])
+    stored = next((policy for policy in of_skill if policy.version == start["version"]), None)
+    if stored is not None and "settings" in stored.meta:
+        before = _history(workspace, stored.meta["warm_start"], files)
+        record = read_json(stored.path / TRAINING)
+        done = {"command": _training_command(stored, files), "steps": record["steps"]}
+        return [*before, {"skill": start["key"], "version": start["version"], **done}]
+    for policy in shipped.shipped_policies():
+        if policy.version == start["version"]:
+            card = read_json(policy.path / CARD)
+            done = {"command": card["command"], "steps": read_json(policy.path / TRAINING)["steps"]}
+            return [*card["history"], {"skill": policy.skill, "version": policy.version, **done}]
+    return [{"skill": start["key"], "version": start["version"], "command": None, "steps": None}]
+
+
+def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:
+    from beyondmimic_data.diffusion import shipped
+
+    policy = workspace.store.latest("diffusion", ALL)
+    if policy is None:
+        raise BeyondMimicError("there is no diffusion policy yet: run the graph first")
+    clips = [clip for skill in workspace.motions.skills.values() for clip in skill.clips]
+    changes = differences(get_preset(workspace.preset.name), workspace.preset)
+    changes |= {"diffusion.minutes": policy.meta["minutes"]}
+    card = {
+        "command": _command("run", workspace.preset.name, _files_of(workspace, clips), changes),
+        "seed": workspace.preset.diffusion.seed,
+        "dataset": policy.meta["parents"],
+        "warm_start": policy.meta["warm_start"],
+    }
+    shipped.ship(policy.path, card)
+    return {"folder": str(shipped.FOLDER), "validation_loss": policy.meta["figures"]["validation_loss"]}
+
+
+def _files_of(workspace: Workspace, clips: Sequence[ClipSource]) -> list[Path]:
+    """Return the motion files of clips, relative to the motion folder, each once."""
+    files = dict.fromkeys(file for clip in clips for file in clip.files)
+    return [file.relative_to(workspace.motion_folder) for file in files]
+
+
+def _training_command(policy: Artifact, files: Sequence[Path]) -> str:
+    """Return the command that trains as a policy was trained, from the same start."""
+    settings = policy.meta["settings"]
+    return _command("train", settings["preset"], files, settings["changes"])
+
+
+def _command(verb: str, preset: str, files: Sequence[Path], changes: dict[str, Any]) -> str:
+    """Return a command line with changes to a preset and the given ones of the motion files."""
+    words = [_option(name, value) for name, value in changes.items()]
+    motions = sorted(path.name for path in files if path.parts[0] != SYNTHESISED)
+    given = ["--motions " + ",".join(motions)] if motions else []
+    return " ".join([f"beyondmimic {verb} --preset {preset}", *given, *words])
+
+
+def _option(name: str, value: Any) -> str:
+    """Return a change of a preset as the command line spells it."""
+    owner, _, field = name.replace("_", "-").rpartition(".")
+    if isinstance(value, bool):
+        return f"--{owner}.{'' if value else 'no-'}{field}"
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return " ".join([f"--{owner}.{field}", *map(str, values)])
