@@ -58,11 +58,6 @@ class Targets:
     """(T, 2, 3) m, wrist yaw links."""
     contacts: Contacts
 
-    @property
-    def num_frames(self) -> int:
-        """Number of frames T."""
-        return len(self.pelvis_pos)
-
 
 def make_targets(points: Keypoints, rest: Keypoints | None, fps: float) -> tuple[Targets, dict[str, float]]:
     """Turn keypoints into targets for the robot.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -179,6 +180,20 @@ def own(tmp_path: Path, **changes: object) -> bytes:
     return data
 
 
+def headless(tmp_path: Path, missing: str) -> bytes:
+    """Return a saved clip whose header lacks a field."""
+    (tmp_path / "whole.npz").write_bytes(own(tmp_path))
+    with np.load(tmp_path / "whole.npz") as data:
+        arrays = {name: data[name] for name in data.files}
+    (tmp_path / "whole.npz").unlink()
+    header = json.loads(arrays["header"].tobytes())
+    del header[missing]
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
 def swapped_joints() -> np.ndarray:
     joints = QPOS[:, 7:].astype(np.float32)
     return joints[:, [*range(3, 29), 0, 1, 2]]
@@ -229,6 +244,8 @@ BROKEN_NPZ: dict[str, tuple[Callable[[Path], bytes], str]] = {
         "body_pos_w",
     ),
     "own clip, no rate": (lambda folder: own(folder, fps="fast"), "fps"),
+    "own clip, a header without a rate": (lambda folder: headless(folder, "fps"), "KeyError('fps')"),
+    "own clip, a header without joints": (lambda folder: headless(folder, "joint_names"), "file"),
     "header is no text": (lambda _: tracking(header=np.zeros(4)), "file"),
 }
 
