@@ -1,4 +1,4 @@
-"""A training whose actor, then whose driver is killed goes on from its checkpoint."""
+"""A training whose Ray actor is killed goes on from its checkpoint, in another one."""
 
 import os
 import signal
@@ -19,8 +19,8 @@ from pipelines import processes
 from storage.artifacts import ArtifactStore
 
 PATIENCE_S = 120.0
-ITERATIONS = 400
-OPTIONS = f"--synth.skills stand --training.checkpoint-minutes 0 --training.max-iterations {ITERATIONS}"
+ITERATIONS = 150
+OPTIONS = f"--synth.skills stand --training.checkpoint-minutes 0.02 --training.max-iterations {ITERATIONS}"
 WORDS = [sys.executable, "-m", "pipelines.cli", "train", "--preset", "test", *OPTIONS.split()]
 
 
@@ -35,15 +35,9 @@ def wait_for(what: str, find: Callable[[], Any], log: Path) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_training_survives_the_kill_of_its_actor_and_of_its_driver(tmp_path: Path) -> None:
+def test_a_training_survives_the_kill_of_its_actor(tmp_path: Path) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
     environment = os.environ | {"BEYONDMIMIC_DATA": str(data), "BEYONDMIMIC_STATE": str(tmp_path / "state")}
-
-    def start() -> subprocess.Popen:
-        with log.open("ab") as stream:
-            return subprocess.Popen(
-                WORDS, stdout=stream, stderr=stream, env=environment, start_new_session=True
-            )
 
     def curve_after(iterations: int) -> list[dict[str, float]]:
         """Return the curve of the checkpoint once the training is so far."""
@@ -56,21 +50,18 @@ def test_a_training_survives_the_kill_of_its_actor_and_of_its_driver(tmp_path: P
 
         return wait_for(f"checkpoint after {iterations} iterations", far_enough, log)
 
-    driver = start()
-    curves = [curve_after(20)]
+    with log.open("wb") as stream:
+        driver = subprocess.Popen(
+            WORDS, stdout=stream, stderr=stream, env=environment, start_new_session=True
+        )
+    curve = curve_after(10)
     (actor,) = processes.ray_workers(driver.pid, "SkillTrainer")
     os.kill(actor, signal.SIGKILL)
-    curves.append(curve_after(len(curves[0]) + 60))
-    workers = processes.ray_workers(driver.pid)
-    driver.kill()
-    driver.wait(PATIENCE_S)
-    processes.await_end(workers, PATIENCE_S)
-    assert start().wait(PATIENCE_S) == 0, log.read_text()[-3000:]
+    assert driver.wait(PATIENCE_S) == 0, log.read_text()[-3000:]
 
     policy = ArtifactStore(data).latest("policies", "synth__stand")
     record = read_json(policy.path / TRAINING)
     assert record["ended"] == "reached its iterations"
     assert record["iteration"] == ITERATIONS
     assert [point["iteration"] for point in record["curve"]] == list(range(1, ITERATIONS + 1))
-    for curve in curves:
-        assert record["curve"][: len(curve)] == curve, "what was done before a kill was done again"
+    assert record["curve"][: len(curve)] == curve, "what was done before the kill was done again"

@@ -121,12 +121,10 @@ def test_every_parameter_is_recorded_and_latency_stays_usable(unit):
 
 
 def test_a_recorded_push_is_in_the_states(policy, clip, preset):
-    pushed = dataclasses.replace(
-        preset,
-        randomisation=dataclasses.replace(
-            preset.randomisation, push_interval=(0.5, 0.5), push_linear=(3.0, 3.0, 0.0)
-        ),
-    )
+    hard = dataclasses.replace(preset.randomisation, push_interval=(0.5, 0.5), push_linear=(3.0, 3.0, 0.0))
+    # Nobody stands for long after such a push: all of an episode is kept.
+    rollouts = dataclasses.replace(preset.rollouts, drop_before_fall_seconds=0.0, min_episode_seconds=0.5)
+    pushed = dataclasses.replace(preset, randomisation=hard, rollouts=rollouts)
     unit = UnitCollector(policy, [clip], pushed, "stand", 0.0).collect(0)
     episode = next(e for e in unit.episodes if e["pushes"] and e["push_seconds"][0] * 50 + 1 < e["length"])
     row = episode["start_row"] + round(episode["push_seconds"][0] * 50)
