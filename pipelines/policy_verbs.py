@@ -194,19 +194,20 @@ def _history(
 
     if start is None:
         return []
-    of_skill = workspace.store.list("policies", start["key"])
-    stored = next((policy for policy in of_skill if policy.version == start["version"]), None)
+    before: list[dict[str, Any]] = []
+    done: dict[str, Any] = {"command": None, "steps": None}
+    version, of_skill = start["version"], workspace.store.list("policies", start["key"])
+    stored = next((p for p in of_skill if p.version == version), None)
+    known = next((p for p in shipped.shipped_policies() if p.version == version), None)
     if stored is not None and "settings" in stored.meta:
         before = _history(workspace, stored.meta["warm_start"], files)
-        record = read_json(stored.path / TRAINING)
-        done = {"command": _training_command(stored, files), "steps": record["steps"]}
-        return [*before, {"skill": start["key"], "version": start["version"], **done}]
-    for policy in shipped.shipped_policies():
-        if policy.version == start["version"]:
-            card = read_json(policy.path / CARD)
-            done = {"command": card["command"], "steps": read_json(policy.path / TRAINING)["steps"]}
-            return [*card["history"], {"skill": policy.skill, "version": policy.version, **done}]
-    return [{"skill": start["key"], "version": start["version"], "command": None, "steps": None}]
+        steps = read_json(stored.path / TRAINING)["steps"]
+        done = {"command": _training_command(stored, files), "steps": steps}
+    elif known is not None:
+        card = read_json(known.path / CARD)
+        before = card["history"]
+        done = {"command": card["command"], "steps": read_json(known.path / TRAINING)["steps"]}
+    return [*before, {"skill": start["key"], "version": version, **done}]
 
 
 def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:
