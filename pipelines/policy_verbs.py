@@ -57,15 +57,13 @@ def evaluate_tracking(options: o.EvaluateTracking) -> Result:
 
 def export(options: o.Export) -> Result:
     """Write a skill's last policy, with one clip, as an ONNX file, and compare the two."""
-    from beyondmimic_data.tracking.export import check_parity, export_onnx
+    from beyondmimic_data.tracking.export import export_onnx
     from beyondmimic_data.tracking.policy import TrackingPolicy
 
     workspace = open_workspace()
     artifact = _last_policy(workspace, options.skill)
     clip = _clips_of(workspace, artifact, options.skill, [options.clip] if options.clip else [])[0]
-    policy = TrackingPolicy.load(artifact.path)
-    export_onnx(policy, clip, workspace.preset, options.out)
-    error = check_parity(policy, clip, workspace.preset, options.out)
+    error = export_onnx(TrackingPolicy.load(artifact.path), clip, workspace.preset, options.out)
     document = {
         "skill": options.skill,
         "policy": artifact.version,

@@ -49,5 +49,6 @@ tools=.venv-tools
 export UV_PYTHON_DOWNLOADS=never
 [ -x "$venv/bin/python" ] || "$tools/bin/uv" venv -q --python "$python" "$venv"
 echo "setup: installing into $venv (about $size on a first run)"
-"$tools/bin/uv" pip install -q --python "$venv/bin/python" -c "requirements/$name.txt" "${packages[@]}"
+# Bytecode now: where Python may not write it later, every process would compile torch again, for six seconds.
+"$tools/bin/uv" pip install -q --compile-bytecode --python "$venv/bin/python" -c "requirements/$name.txt" "${packages[@]}"
 touch "$venv/.ready"

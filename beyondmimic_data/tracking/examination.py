@@ -10,7 +10,7 @@ from beyondmimic_data.config import Preset
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.statistics import paired_difference_interval
 from beyondmimic_data.tracking.evaluate import Trial, evaluate_gate, gate_trial
-from beyondmimic_data.tracking.export import check_parity, export_onnx
+from beyondmimic_data.tracking.export import export_onnx
 from beyondmimic_data.tracking.policy import TrackingPolicy
 
 SHIPPING_SEED = 5_000_000
@@ -26,7 +26,7 @@ def examine(
 
     Returns:
         What ``evaluate_gate`` returns, with latency bins up to 100 ms; what ``transfer_loss`` returns as
-        ``transfer``; and ``onnx_max_abs_err``, what ``check_parity`` returns.
+        ``transfer``; and ``onnx_max_abs_err``, what ``export_onnx`` returns.
 
     Raises:
         BeyondMimicError: the exported file is not the policy.
@@ -38,9 +38,7 @@ def examine(
     report = evaluate_gate(policy, clips, wide, trial=trial, num_threads=num_threads)
     second = gate_trial(policy, clips, wide, feet="capsules", num_threads=num_threads)
     with tempfile.TemporaryDirectory() as folder:
-        exported = Path(folder) / "policy.onnx"
-        export_onnx(policy, clips[0], preset, exported)
-        error = check_parity(policy, clips[0], preset, exported)
+        error = export_onnx(policy, clips[0], preset, Path(folder) / "policy.onnx")
     return report | {
         "gate": dataclasses.asdict(preset.gate),
         "transfer": transfer_loss(trial, second),

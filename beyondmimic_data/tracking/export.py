@@ -82,14 +82,21 @@ def metadata(preset: Preset) -> dict[str, str]:
     }
 
 
-def export_onnx(policy: TrackingPolicy, clip: Clip, preset: Preset, path: Path) -> None:
+def export_onnx(policy: TrackingPolicy, clip: Clip, preset: Preset, path: Path) -> float:
     """Write a single ONNX file: inputs ``obs``, ``time_step``; outputs ``actions`` and the reference frame.
 
     Args:
         policy: the actor.
         clip: the clip whose frames travel inside the file; for several clips, the skill's first.
-        preset: control rate and observation layout.
+        preset: control rate and observation layout, gate, and ``deploy.parity_tolerance``.
         path: file to write, atomically.
+
+    Returns:
+        The largest difference between an action of the file and of the policy, in an action's units, on
+        observations recorded from the clip.
+
+    Raises:
+        BeyondMimicError: it is beyond the tolerance; nothing is written.
     """
     module = _PolicyWithReference(policy, clip, preset.task).eval()
     example = (torch.zeros(1, policy.observation_dim), torch.zeros(1, 1))
@@ -108,7 +115,16 @@ def export_onnx(policy: TrackingPolicy, clip: Clip, preset: Preset, path: Path) 
         model = onnx.load(str(raw))
     onnx.helper.set_model_props(model, metadata(preset))
     onnx.checker.check_model(model)
-    write_bytes(path, model.SerializeToString())
+    content = model.SerializeToString()
+    observations = recorded_observations(policy, clip, preset)
+    error = _largest_difference(content, policy, observations)
+    if not error <= preset.deploy.parity_tolerance:
+        raise BeyondMimicError(
+            f"{path}: not written: its actions would differ from the policy's by {error:.2e} on "
+            f"{len(observations)} recorded observations, at most {preset.deploy.parity_tolerance:.0e} is allowed"
+        )
+    write_bytes(path, content)
+    return error
 
 
 def recorded_observations(policy: TrackingPolicy, clip: Clip, preset: Preset) -> torch.Tensor:
@@ -125,29 +141,9 @@ def recorded_observations(policy: TrackingPolicy, clip: Clip, preset: Preset) ->
     return seen[torch.isfinite(seen).all(1)]
 
 
-def check_parity(policy: TrackingPolicy, clip: Clip, preset: Preset, path: Path) -> float:
-    """Compare an exported file with its policy on recorded observations.
-
-    Args:
-        policy: the actor.
-        clip: the clip whose frames the file holds.
-        preset: control rate, gate, and ``deploy.parity_tolerance``.
-        path: the file.
-
-    Returns:
-        The largest error of an action, in its units.
-
-    Raises:
-        BeyondMimicError: it is beyond the tolerance.
-    """
-    observations = recorded_observations(policy, clip, preset)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+def _largest_difference(model: bytes, policy: TrackingPolicy, observations: torch.Tensor) -> float:
+    """Return how far an ONNX model's actions are from the policy's on observations (M, observation_dim)."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     frames = np.zeros((len(observations), 1), np.float32)
     actions = session.run(["actions"], {"obs": observations.numpy(), "time_step": frames})[0]
-    error = float(np.abs(actions - policy.act(observations).numpy()).max())
-    if not error <= preset.deploy.parity_tolerance:
-        raise BeyondMimicError(
-            f"{path}: its actions differ from the policy's by {error:.2e} on {len(observations)} recorded "
-            f"observations, at most {preset.deploy.parity_tolerance:.0e} is allowed"
-        )
-    return error
+    return float(np.abs(actions - policy.act(observations).numpy()).max())
