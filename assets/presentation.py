@@ -17,6 +17,8 @@ terminal = logging.getLogger("beyondmimic.progress")
 
 MAX_PICTURE_BYTES = 50_000
 """Pictures travel inside event records; larger ones make the UI slow."""
+DIGITS = 4
+"""Significant digits of a figure; files keep all of them."""
 RECIPE = "recipe"
 """Metadata key that the sensors read to see what is materialised."""
 
@@ -39,7 +41,7 @@ def materialised(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version or artifact.version),
         metadata={
-            **metadata,
+            **{key: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for key, v in metadata.items()},
             "folder": dg.MetadataValue.path(str(artifact.path)),
             RECIPE: recipe or artifact.recipe,
             "parents": dg.MetadataValue.json(artifact.meta.get("parents", [])),
@@ -87,7 +89,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.{DIGITS}g}"
     return str("" if value is None else value).replace("|", "\\|").replace("\n", " ")
 
 
