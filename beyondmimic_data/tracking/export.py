@@ -120,8 +120,9 @@ def export_onnx(policy: TrackingPolicy, clip: Clip, preset: Preset, path: Path) 
     error = _largest_difference(content, policy, observations)
     if not error <= preset.deploy.parity_tolerance:
         raise BeyondMimicError(
-            f"{path}: not written: its actions would differ from the policy's by {error:.2e} on {len(observations)} "
-            f"recorded observations, at most {preset.deploy.parity_tolerance:.0e} is allowed"
+            f"{path}: not written: its actions would differ from the policy's by {error:.2e} on "
+            f"{len(observations)} recorded observations, at most {preset.deploy.parity_tolerance:.0e} "
+            "is allowed"
         )
     write_bytes(path, content)
     return error
