@@ -41,31 +41,36 @@ class _Round:
     bare_update: float
 
 
-def bench_ppo() -> dict[str, float]:
+_Figures = dict[str, float]
+
+
+def bench_ppo() -> _Figures:
     """Train one skill on every core; after each iteration, repeat its physics and its network passes bare.
 
     Returns:
         ``steps_per_s``; ``physics_share``, ``update_share``, ``rest_share`` of the time;
         ``bare_physics_us`` and ``bare_update_us`` a step; ``efficiency``, the share of bare physics and bare
-        update in the total; ``ranks``, how many processes train together. Rate and efficiency again for each
-        of ``OTHER_BATCHES``, behind its name.
+        update in the total; ``ranks``, how many processes train together. Rate and efficiency again as
+        ``one_core``, where ``quick`` trains each skill, and for each of ``OTHER_BATCHES``, behind its name.
     """
-    preset, threads = quick(), os.cpu_count() or 1
-    preset = dataclasses.replace(
-        preset,
-        training=preset.training.on_cores(threads),
-        synth=dataclasses.replace(preset.synth, seconds=4.0),
-    )
-    figures = _measure(preset, threads, ROUNDS)
-    for name, (envs, ppo) in OTHER_BATCHES.items():
-        training = dataclasses.replace(preset.training, num_envs=round(envs * preset.training.num_envs))
-        other = dataclasses.replace(preset, training=training, ppo=dataclasses.replace(preset.ppo, **ppo))
-        measured = _measure(other, threads, ROUNDS // 2)
-        figures |= {f"{name}_{key}": measured[key] for key in ("steps_per_s", "efficiency")}
+    short = dataclasses.replace(quick(), synth=dataclasses.replace(quick().synth, seconds=4.0))
+    cores = os.cpu_count() or 1
+
+    def measured(threads: int, rounds: int, envs: float = 1.0, ppo: dict[str, Any] | None = None) -> _Figures:
+        training = short.training.on_cores(threads)
+        training = dataclasses.replace(training, num_envs=round(envs * training.num_envs))
+        changed = dataclasses.replace(short.ppo, **(ppo or {}))
+        return _measure(dataclasses.replace(short, training=training, ppo=changed), threads, rounds)
+
+    figures = measured(cores, ROUNDS)
+    others = {"one_core": measured(1, ROUNDS)}
+    others |= {name: measured(cores, ROUNDS // 2, envs, ppo) for name, (envs, ppo) in OTHER_BATCHES.items()}
+    for name, other in others.items():
+        figures |= {f"{name}_{key}": other[key] for key in ("steps_per_s", "efficiency")}
     return figures
 
 
-def _measure(preset: Preset, threads: int, rounds: int) -> dict[str, float]:
+def _measure(preset: Preset, threads: int, rounds: int) -> _Figures:
     """Return the figures of one way to train."""
     clips = [synthesise("stand", preset.synth, preset.control.control_hz)]
     with lead(clips, preset, threads, _round) as rank:
