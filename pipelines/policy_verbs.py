@@ -82,7 +82,7 @@ def ship(options: o.Ship) -> Result:
         document = _ship_diffusion(workspace)
     else:
         document = _ship_skill(workspace, options.skill, options.seeds, options.seconds)
-    return Result(document, figures_text(document))
+    return Result(document, figures_text(document), ok=document["folder"] is not None)
 
 
 def _last_policy(workspace: Workspace, skill: str) -> Artifact:
@@ -142,7 +142,11 @@ def _examined(workspace: Workspace, gate: GateConfig) -> Preset:
 
 
 def _ship_skill(workspace: Workspace, skill: str, seeds: int | None, seconds: float) -> dict[str, Any]:
-    """Examine a skill's last policy and ship it; one that ships already keeps its card."""
+    """Examine a skill's last policy and ship it if it passes; one that ships already keeps its card.
+
+    Returns:
+        What ``examine`` returns, and ``folder``, where it ships; nothing if it does not.
+    """
     from beyondmimic_data.tracking import shipped
     from beyondmimic_data.tracking.examination import SHIPPING_SEED
 
@@ -153,6 +157,8 @@ def _ship_skill(workspace: Workspace, skill: str, seeds: int | None, seconds: fl
     each = seeds or math.ceil(gate.seeds / max(len(clips), 1))
     gate = dataclasses.replace(gate, seeds=each, seconds=seconds, seed_offset=SHIPPING_SEED)
     evaluation = _examine(workspace, policy, skill, gate)
+    if not evaluation["passed"]:
+        return {"skill": skill, "folder": None, **evaluation}
     version = hash_file(policy.path / WEIGHTS)
     known = next((p for p in shipped.shipped_policies() if (p.skill, p.version) == (skill, version)), None)
     card = read_json(known.path / CARD) if known else _card(workspace, policy, skill, clips)

@@ -18,6 +18,8 @@ from pipelines import policy_verbs
 from storage.artifacts import Artifact, describe
 
 FOUNDATION = shipped.FOLDER / shipped.FOUNDATION
+HEIGHTS = {"high": 0.785, "low": 0.75}
+"""Clips of a robot that stands, and the height of its pelvis, m."""
 
 
 @pytest.fixture
@@ -35,14 +37,20 @@ def clip(name: str, height: float):
 
 
 def add(
-    workspace: Workspace, skill: str, recipe: str, start: dict | None, steps: int, **changes: object
+    workspace: Workspace,
+    skill: str,
+    recipe: str,
+    start: dict | None,
+    steps: int,
+    heights: dict[str, float] = HEIGHTS,
+    **changes: object,
 ) -> Artifact:
-    """Put the foundation's weights into the store as if a training had led to them."""
+    """Put the foundation's weights into the store as if a training on robots that stand had led to them."""
     motion = workspace.store.latest("motions", skill)
     if motion is None:
         with workspace.store.build("motions", skill, recipe) as build:
             (build.path / "clips").mkdir()
-            for name, height in (("high", 0.785), ("low", 0.75)):
+            for name, height in heights.items():
                 clip(name, height).save(build.path / "clips" / f"{name}.npz")
             build.meta |= {"parents": []}
         motion = workspace.store.latest("motions", skill)
@@ -91,7 +99,7 @@ def test_a_history_goes_on_with_that_of_a_policy_that_ships(workspace):
 
 def test_a_clip_of_choice_travels_inside_the_exported_file(workspace, tmp_path):
     add(workspace, "hop", "a", None, 1000)
-    for name, height in (("high", 0.785), ("low", 0.75)):
+    for name, height in HEIGHTS.items():
         path = tmp_path / f"{name}.onnx"
         document = policy_verbs.export(o.Export("hop", path, name)).document
         assert document["clip"] == name
@@ -103,3 +111,12 @@ def test_a_clip_of_choice_travels_inside_the_exported_file(workspace, tmp_path):
         np.testing.assert_allclose(heights, height, atol=1e-6)
     with pytest.raises(ConfigError, match="one of high, low"):
         policy_verbs.export(o.Export("hop", tmp_path / "x.onnx", "middle"))
+
+
+def test_a_policy_that_fails_its_examination_does_not_ship(workspace):
+    add(workspace, "hop", "a", None, 1000, heights={"floating": 1.2})
+    result = policy_verbs.ship(o.Ship("hop", seeds=4, seconds=1.0))
+    assert not result.ok
+    assert result.document["folder"] is None
+    assert result.document["completion"] == 0.0
+    assert "hop" not in {policy.skill for policy in shipped.shipped_policies()}
