@@ -21,7 +21,7 @@ Format = Literal["lerobot", "npz"]
 ROBOT_TYPE = "unitree_g1"
 """What LeRobot datasets call the robot."""
 STEP_BYTES = 2048
-"""Enough for a step of 313 float32, or of the 448 of an NPZ."""
+"""Enough for a step of 342 float32, or of the 448 of an NPZ."""
 
 
 def export_dataset(

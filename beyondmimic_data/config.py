@@ -11,7 +11,8 @@ from beyondmimic_data.errors import ConfigError
 
 Range = tuple[float, float]
 Representation = Literal["body_pos", "joint_rot"]
-NoiseKind = Literal["white", "ou", "none"]
+NoiseKind = Literal["none", "white", "ou"]
+NOISE_KINDS: tuple[NoiseKind, ...] = ("none", "white", "ou")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,13 @@ class SynthConfig:
     """Length of the clip of ``walk``, which has more to show: directions, turns, starts and stops."""
     locomotion_clips: int = 5
     """Walks that ``locomotion`` consists of; one policy tracks them all."""
+    locomotion_brisk_clips: int = 0
+    """Further walks of ``locomotion``, with commands that change every ``brisk_segment_seconds``: starts,
+    stops and reversals, which teach transitions."""
+    brisk_segment_seconds: Range = (0.8, 2.0)
+    """s between changes of their commands."""
+    segment_seconds: Range = (2.0, 4.5)
+    """s between changes of the other walks' commands."""
     locomotion_seconds: float = 124.0
     """Length of each: an episode of two minutes fits."""
     seed: int = 7
@@ -301,7 +309,8 @@ class RolloutConfig:
     """Taken from the end of an episode that fell: what led to it teaches nothing good."""
     min_episode_seconds: float = 1.0
     """What is left of an episode is rejected below it."""
-    noise: NoiseKind = "white"
+    noise_shares: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    """Shares of episodes without noise, with white and with Ornstein-Uhlenbeck noise."""
     noise_std: tuple[float, float, float, float] = (0.05, 0.2, 0.3, 0.4)
     """White noise in action units: base, hips, knees, ankles (METHOD 2.7)."""
     noise_scale: Range = (1.0, 1.0)
@@ -312,6 +321,15 @@ class RolloutConfig:
     """Store rows with 11 bits a number instead of 24; see docs/store.md for what it costs."""
     cpus_per_worker: float = 1.0
     seed: int = 11
+
+    def __post_init__(self) -> None:
+        """Refuse shares that are none.
+
+        Raises:
+            ConfigError: a negative share of ``noise_shares``, or all are zero.
+        """
+        if min(self.noise_shares) < 0 or sum(self.noise_shares) <= 0:
+            raise ConfigError("rollouts.noise_shares", self.noise_shares, "shares of at least 0, one above it")
 
 
 @dataclasses.dataclass(frozen=True)

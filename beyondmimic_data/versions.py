@@ -6,7 +6,7 @@ motions is ``motions.formats.IMPORTER_VERSION``.
 """
 
 TRACKING = "5"
-ROLLOUTS = "3"
+ROLLOUTS = "4"
 DATASET = "2"
 DIFFUSION = "2"
 CLOSED_LOOP = "1"

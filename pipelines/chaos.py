@@ -29,7 +29,7 @@ from storage.units import UnitMarker
 
 SKILL = "synth__stand"
 UNIT_STEPS = 1024
-UNIT_BYTES = UNIT_STEPS * 313 * 4
+UNIT_BYTES = UNIT_STEPS * 342 * 4
 LEAST_UNITS, UNITS_A_KILL = 40, 2
 DRIVER_SHARE = 0.2
 """Of the kills that hit the driver, with everything it started; the others hit a worker."""

@@ -193,7 +193,7 @@ def trajectory_schema(
     clip_names: Sequence[str],
     control_hz: float,
 ) -> StepSchema:
-    """Return the schema of rollouts; 313 columns for 29 joints, 30 bodies and 2 feet."""
+    """Return the schema of rollouts; 342 columns for 29 joints, 30 bodies and 2 feet."""
     joints, bodies, feet = tuple(joint_names), tuple(body_names), tuple(foot_names)
     num_joints, num_bodies, world = len(joints), len(bodies), "world"
     return StepSchema(
@@ -206,13 +206,26 @@ def trajectory_schema(
             Column("body_lin_vel_w", (num_bodies, 3), "m/s", world, bodies, "of link origins"),
             Column("joint_pos", (num_joints,), "rad", names=joints),
             Column("joint_vel", (num_joints,), "rad/s", names=joints),
-            Column("action_clean", (num_joints,), "action", names=joints, description="the policy's output"),
+            Column(
+                "action_clean",
+                (num_joints,),
+                "action",
+                names=joints,
+                description="the policy's output on its noisy observation",
+            ),
             Column(
                 "action_cmd",
                 (num_joints,),
                 "action",
                 names=joints,
-                description="with noise, undelayed",
+                description="action_clean with exploration noise, undelayed: what was executed",
+            ),
+            Column(
+                "action_noise_free",
+                (num_joints,),
+                "action",
+                names=joints,
+                description="the policy's output on the same observation without its noise",
             ),
             Column("foot_contact", (len(feet),), "1", names=feet, description="1 where the foot touches"),
             Column("phase", (), "1", description="reference frame over the clip's last frame, 0 to 1"),

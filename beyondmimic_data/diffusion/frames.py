@@ -94,7 +94,7 @@ def require_columns(columns: Mapping[str, slice]) -> None:
 
 
 def frames_from_rows(rows: torch.Tensor, columns: Mapping[str, slice]) -> Frames:
-    """Cut stored rows (B, T, 313) into states; ``columns`` maps a name to its slice of the last axis."""
+    """Cut stored rows (B, T, 342) into states; ``columns`` maps a name to its slice of the last axis."""
     cut = {name: rows[..., columns[name]] for name in ROW_FIELDS}
     for name in ("body_pos_w", "body_lin_vel_w"):
         cut[name] = cut[name].unflatten(-1, (-1, 3))

@@ -93,7 +93,7 @@ class DiffusionPolicy(torch.nn.Module):
     def features_of_rows(
         self, rows: torch.Tensor, columns: Mapping[str, slice]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return physical features (B, T, D) and actions (B, T, J) of stored windows (B, T, 313)."""
+        """Return physical features (B, T, D) and actions (B, T, J) of stored windows (B, T, 342)."""
         frames = frames_from_rows(rows, columns)
         return self.representation.encode(frames, self.current), rows[..., columns[ACTION_FIELD]]
 

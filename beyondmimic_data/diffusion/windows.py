@@ -27,7 +27,7 @@ class WindowSource(Protocol):
         ...
 
     def sample(self, split: str, batch: int, rng: np.random.Generator) -> torch.Tensor:
-        """Return random windows (B, 21, 313) float32 of a split, ``train`` or ``validation``."""
+        """Return random windows (B, 21, 342) float32 of a split, ``train`` or ``validation``."""
         ...
 
     def num_windows(self, split: str) -> int:
@@ -39,7 +39,7 @@ class RecordedWindows:
     """Windows kept beside a policy: starts for closed-loop runs, inputs for parity checks."""
 
     def __init__(self, rows: torch.Tensor, columns: Mapping[str, slice]) -> None:
-        """Hold windows (N, 21, 313)."""
+        """Hold windows (N, 21, 342)."""
         self.rows, self.columns = rows, dict(columns)
 
     def save(self, folder: Path) -> None:

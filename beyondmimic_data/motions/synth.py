@@ -31,9 +31,11 @@ def synthesise_skill(skill: str, config: SynthConfig, control_hz: float) -> list
         return [synthesise(skill, config, control_hz)]
     if config.locomotion_clips < 1:
         raise ConfigError("synth.locomotion_clips", config.locomotion_clips, "at least 1")
+    brisk = dataclasses.replace(config, segment_seconds=config.brisk_segment_seconds)
+    walks = [config] * config.locomotion_clips + [brisk] * config.locomotion_brisk_clips
     return [
-        synthesise(skill, dataclasses.replace(config, seed=config.seed + 1 + k), control_hz)
-        for k in range(config.locomotion_clips)
+        synthesise(skill, dataclasses.replace(walk, seed=config.seed + 1 + k), control_hz)
+        for k, walk in enumerate(walks)
     ]
 
 

@@ -13,7 +13,6 @@ LEAD_SECONDS = 1.3
 """Stillness before the first command."""
 TAIL_SECONDS = 2.0
 """Commands are zero for this long at the end, so that the last steps close the stance."""
-SEGMENT_SECONDS = (2.0, 4.5)
 STOP_SECONDS = (2.4, 3.4)
 """Long enough to come to a stand."""
 ACCELERATION = np.array([0.8, 0.6, 1.6])
@@ -54,7 +53,7 @@ def walk_commands(config: SynthConfig, control_hz: float) -> np.ndarray:
     kind = None
     while frame < end:
         kind, command = _draw_segment(rng, config, after=kind)
-        seconds = rng.uniform(*(STOP_SECONDS if kind == "stop" else SEGMENT_SECONDS))
+        seconds = rng.uniform(*(STOP_SECONDS if kind == "stop" else config.segment_seconds))
         raw[frame : min(frame + round(seconds * control_hz), end)] = command
         frame += round(seconds * control_hz)
     return _limit_rate(raw, ACCELERATION / control_hz)

@@ -15,7 +15,7 @@ import torch
 from beyondmimic_data.config import Preset, RandomisationConfig
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.robots import g1_facts
-from beyondmimic_data.rollouts.noise import ActionNoise
+from beyondmimic_data.rollouts.noise import ActionNoise, EpisodeNoise
 from beyondmimic_data.rollouts.starts import Start, StartSampler
 from beyondmimic_data.sim import randomisation as rand
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
@@ -34,6 +34,7 @@ ROW_COLUMNS: tuple[tuple[str, int], ...] = (
     ("joint_vel", 29),
     ("action_clean", 29),
     ("action_cmd", 29),
+    ("action_noise_free", 29),
     ("foot_contact", 2),
     ("phase", 1),
     ("clip_id", 1),
@@ -59,7 +60,7 @@ class Unit:
     """What one unit yielded."""
 
     pieces: list[np.ndarray]
-    """(length, 313) float32 each, the kept episodes; not joined, for a unit is large."""
+    """(length, 342) float32 each, the kept episodes; not joined, for a unit is large."""
     episodes: list[dict[str, Any]]
     """One index row a kept episode; ``start_row`` counts from the unit's first row."""
     simulated_steps: int
@@ -81,10 +82,10 @@ class _Running:
     first_tick: int
     start: Start
     seed: tuple[int, ...]
-    noise_scale: float
+    noise: EpisodeNoise
     draw: rand.Randomisation
     rows: np.ndarray
-    """(start.steps, 313) float32, filled as it plays."""
+    """(start.steps, 342) float32, filled as it plays."""
     errors: np.ndarray
     """(start.steps,) m, mean body position error."""
 
@@ -160,9 +161,9 @@ class UnitRun:
             rng = np.random.default_rng(seed)
             start = self.starts.draw(rng, longest)
             draw = rand.draw(self.c.ranges, preset.control, [rng])
-            scale = float(rng.uniform(*config.noise_scale))
+            noise = EpisodeNoise.draw(config, rng)
             rows, errors = np.empty((start.steps, ROW_WIDTH), np.float32), np.empty(start.steps, np.float32)
-            episodes.append(_Running(self.started, self.ticks, start, seed, scale, draw, rows, errors))
+            episodes.append(_Running(self.started, self.ticks, start, seed, noise, draw, rows, errors))
             generators.append(rng)
             self.started += 1
             self.expected_steps += start.steps
@@ -177,7 +178,7 @@ class UnitRun:
             generators,
             np.where([start.recovery for start in starts], config.recovery_scale, 1.0),
         )
-        self.noise.reset(ids, np.array([episode.noise_scale for episode in episodes]))
+        self.noise.reset(ids, [episode.noise for episode in episodes])
         for env, episode in zip(ids, episodes, strict=True):
             self.running[env] = episode
             self.over_at[env] = episode.first_tick + episode.start.steps
@@ -196,7 +197,8 @@ class UnitRun:
         """Record, act and step the running environments once; return those whose episode ended."""
         world = self.world
         frame = world.frame - 1
-        clean = self.c.policy.act(world.observe_actor())
+        noisy, exact = world.observe_actor_twice()
+        clean = self.c.policy.act(noisy)
         command = clean + self.noise.sample()
         state = world.state
         row = torch.cat(
@@ -211,6 +213,7 @@ class UnitRun:
                 state.joint_vel,
                 clean,
                 command,
+                self.c.policy.act(exact),
                 (state.contact_force[:, self.feet] > self.c.preset.task.contact_force_threshold).float(),
                 world.library.phase(frame)[:, None],
                 world.library.clip_of_frame[frame][:, None].float(),
@@ -269,7 +272,8 @@ class UnitRun:
                 "friction": float(draw.friction[0]),
                 "damping_scale": float(draw.damping_scale[0]),
                 "stiffness_scale": float(draw.stiffness_scale[0]),
-                "noise_std": episode.noise_scale,
+                "noise_kind": episode.noise.kind,
+                "noise_std": episode.noise.scale,
                 "pushes": len(pushes),
                 "push_seconds": [push.seconds for push in pushes],
                 "push_velocity": [float(v) for p in pushes for v in (*p.lin_vel, *p.ang_vel)],

@@ -180,18 +180,27 @@ class TrackingWorld:
         """Return the actor's noisy observation alone, (N, 160 or 154)."""
         return self._noisy(self._actor_terms())
 
+    def observe_actor_twice(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the actor's observation (N, 160 or 154) with its noise, and the same one without."""
+        terms = self._actor_terms()
+        return self._noisy(terms), self._joined(terms, noise=False)
+
     def _actor_terms(self) -> dict[str, torch.Tensor]:
         return task.actor_terms(
             self.state, self.tracked, self.reference, self.last_action, self._joint_offset, self.bodies
         )
 
     def _noisy(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the actor's terms in one row an environment, with METHOD 1.2's noise."""
+        """Return the actor's terms in one row an environment, with METHOD 1.2's noise if the task asks."""
+        return self._joined(terms, noise=self.config.observation_noise)
+
+    def _joined(self, terms: dict[str, torch.Tensor], *, noise: bool) -> torch.Tensor:
+        """Return the actor's terms in one row an environment."""
         actor = []
         for name, value in terms.items():
             if name in task.STATE_ESTIMATION_TERMS and not self.config.state_estimation:
                 continue
-            width = task.ACTOR_NOISE.get(name, 0.0) if self.config.observation_noise else 0.0
+            width = task.ACTOR_NOISE.get(name, 0.0) if noise else 0.0
             if width:
                 value = value + width * (2 * torch.rand(value.shape, generator=self.generator) - 1)
             actor.append(value)
