@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets import recipes
 from assets.building import ALL, Progress, reuse_or_build
-from assets.dataset import build_dataset, dataset
+from assets.dataset import build_dataset, dataset, rolled_out_latency
 from assets.presentation import materialised, picture, plain_failures, progress_of, table
 from assets.warm_start import Start, shipped_start, start_of
 from assets.workspace import Workspace
@@ -61,12 +61,19 @@ def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
 
     def make(build: Build) -> None:
         from assets.diffusion_windows import DatasetWindows
+        from beyondmimic_data.control.judge import ClosedLoopJudge
         from beyondmimic_data.diffusion.contract import g1_contract
-        from beyondmimic_data.diffusion.train import train
+        from beyondmimic_data.diffusion.train import recorded_windows, train
 
-        windows = DatasetWindows(data, config.window)
+        windows = DatasetWindows(data, config.window, config.skill_weights)
         contract = g1_contract(workspace.preset.control)
         contract.require_names(windows.joint_names, windows.body_names, str(data.path))
+        judge = ClosedLoopJudge(
+            recorded_windows(windows, config.seed),
+            workspace.preset,
+            runs=config.check_runs,
+            latency_ms=rolled_out_latency(data, workspace),
+        )
         figures = train(
             windows,
             config,
@@ -74,6 +81,7 @@ def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
             build.path,
             warm_start=start.path if start else None,
             progress=lambda point: progress(_line(point)),
+            judge=judge,
         )
         build.meta |= {
             "parents": [describe(data)],
