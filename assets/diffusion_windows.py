@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from beyondmimic_data.config import named_numbers
 from beyondmimic_data.errors import ConfigError
 from storage.artifacts import Artifact
 
@@ -16,22 +17,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-
-
-def _parse_weights(weights: Sequence[str], skills: Sequence[str]) -> list[float]:
-    """Return the weight of every skill, 1 where none is given."""
-    given: dict[str, float] = {}
-    for entry in weights:
-        skill, _, value = entry.partition("=")
-        expected = "skill=weight with a weight of at least 0 and a skill of " + ", ".join(skills)
-        try:
-            given[skill] = float(value)
-        except ValueError as error:
-            raise ConfigError("diffusion.skill_weights", entry, expected) from error
-        if skill not in skills or not 0 <= given[skill] < float("inf"):
-            raise ConfigError("diffusion.skill_weights", entry, expected)
-    return [given.get(skill, 1.0) for skill in skills]
-
 
 MOST_OF_MEMORY = 0.7
 """Share of the memory at hand that a dataset may take for its windows to be drawn one by one."""
@@ -82,8 +67,9 @@ class DatasetWindows:
         return self._reader.schema.body_names
 
     def _weighted(self, starts: np.ndarray, weights: Sequence[str]) -> np.ndarray:
-        """Repeat the windows of skills that are to be drawn more often; none is left out."""
-        shares = _parse_weights(weights, self._reader.skills)
+        """Repeat the windows of skills that are to be drawn more often; those of weight 0 are left out."""
+        given = named_numbers("diffusion.skill_weights", weights, self._reader.skills)
+        shares = [given.get(skill, 1.0) for skill in self._reader.skills]
         skill = self._reader.skill_index(starts)
         parts = [starts[skill == i] for i in range(len(shares))]
         kept = [(part, share) for part, share in zip(parts, shares, strict=True) if len(part) and share > 0]

@@ -5,6 +5,7 @@ listed with their sources in METHOD; where a preset departs from them its docstr
 """
 
 import dataclasses
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from beyondmimic_data.errors import ConfigError
@@ -16,6 +17,30 @@ Precision = Literal["auto", "float32", "bfloat16"]
 SamplerName = Literal["plan_first", "rolling", "full"]
 NoiseKind = Literal["none", "white", "ou"]
 NOISE_KINDS: tuple[NoiseKind, ...] = ("none", "white", "ou")
+
+
+def named_numbers(field: str, entries: Sequence[str], names: Collection[str]) -> dict[str, float]:
+    """Return the numbers of entries such as ``walk=0.5``.
+
+    Args:
+        field: name of the setting, for the error.
+        entries: ``name=number`` each, a number of at least 0.
+        names: what may be named.
+
+    Raises:
+        ConfigError: an entry that is no such pair, or names something else.
+    """
+    found: dict[str, float] = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        expected = "name=number, a number of at least 0 and a name of " + ", ".join(sorted(names))
+        try:
+            found[name] = float(value)
+        except ValueError as error:
+            raise ConfigError(field, entry, expected) from error
+        if name not in names or not 0 <= found[name] < float("inf"):
+            raise ConfigError(field, entry, expected)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -393,6 +418,8 @@ class DiffusionConfig:
     """Minutes between trials in closed loop, whose best is kept; ``None`` keeps the last weights untried."""
     check_runs: int = 32
     """Robots of a trial."""
+    min_upright: float = 0.9
+    """Share of the time that robots must be up in the best trial."""
     seed: int = 42
 
     @property
@@ -420,6 +447,8 @@ class ClosedLoopConfig:
     """Closed-loop evaluation and its video."""
 
     protocols: tuple[str, ...] = ("stand_perturb", "joystick")
+    min_success: tuple[str, ...] = ("stand_perturb=0.9", "joystick=0.5")
+    """``protocol=rate`` each: success rates that a policy must reach in its report to pass."""
     seeds: int = 50
     sampler: SamplerName = "plan_first"
     """How plans are made; ``rolling`` and ``full`` are the published ways."""

@@ -43,6 +43,11 @@ class Collect(Run):
 
 
 @dataclasses.dataclass(frozen=True)
+class Distill(Run):
+    """Train the diffusion policy on what `collect` with the same options left; no report, no bundle."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Ui:
     """Open the Dagster UI, with the sensors and schedules that keep the graph up to date."""
 
