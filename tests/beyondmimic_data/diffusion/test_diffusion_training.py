@@ -110,7 +110,7 @@ def test_a_run_leaves_what_deployment_needs(policy_folder, windows, tiny_config)
     assert result["validation"]["split"] == "validation"
     assert (policy_folder / "loss.png").stat().st_size > 1000
     recorded = RecordedWindows.load(policy_folder)
-    assert recorded.rows.shape == (256, 21, 313)
+    assert recorded.rows.shape == (256, 21, 342)
     assert recorded.columns == windows.columns
     assert not [p for p in policy_folder.rglob("*") if p.suffix in {".pt", ".pth", ".pkl", ".bin"}]
 
