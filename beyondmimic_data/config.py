@@ -603,8 +603,18 @@ def test() -> Preset:
             minutes=None,
             warmup_steps=5,
             shipped_start=False,
+            precision="float32",
+            check_minutes=10.0,
+            check_runs=2,
+            min_upright=0.0,
         ),
-        closed_loop=ClosedLoopConfig(seeds=2, video_seconds=1.0, video_width=160, video_height=120),
+        closed_loop=ClosedLoopConfig(
+            min_success=("stand_perturb=0.0", "joystick=0.0"),
+            seeds=2,
+            video_seconds=1.0,
+            video_width=160,
+            video_height=120,
+        ),
         deploy=DeployConfig(parity_windows=4),
     )
 

@@ -112,6 +112,26 @@ class Bench:
 
 
 @dataclasses.dataclass(frozen=True)
+class StudyClosedLoop:
+    """Play one protocol with every combination of some settings of the closed loop, at the same seeds."""
+
+    protocol: str
+    """What the policy has to do, such as joystick."""
+    vary: tuple[str, ...]
+    """`field=value,value` each; fields as in the preset's closed loop, such as guidance.scale=1,2,4."""
+    policy: str | None = None
+    """`shipped`, or the folder of a diffusion policy; the store's last one by default."""
+    seeds: int = 32
+    """Runs of each combination, all at once."""
+    seed: int | None = None
+    """Seed of starts, latency, pushes, commands and noise; the preset's by default."""
+    picture: Path | None = None
+    """PNG file to draw success and falls into."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class StudySampling:
     """Train one clip with each way of drawing starts, and show which seconds fail; takes an hour and more."""
 

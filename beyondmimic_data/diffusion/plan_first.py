@@ -21,12 +21,12 @@ from beyondmimic_data.errors import ConfigError
 
 
 def plan_first_table(
-    window: int, current: int, steps: int, config: PlanFirstConfig, start: int
+    window: int, actions: int, steps: int, config: PlanFirstConfig, start: int, fresh: int
 ) -> NoiseTable:
-    """Return the levels of one plan.
+    """Return the levels of one plan of so many states and actions.
 
-    States fall evenly from ``start`` to ``config.end_level`` in ``config.state_calls`` calls, the newest one,
-    which is always fresh noise, from ``steps``. Then actions fall from ``steps`` to 0 in
+    States fall evenly from ``start`` to ``config.end_level`` in ``config.state_calls`` calls, the last
+    ``fresh`` ones, which are pure noise, from ``steps``. Then actions fall from ``steps`` to 0 in
     ``config.action_calls`` calls while the states stay.
     """
 
@@ -35,20 +35,27 @@ def plan_first_table(
 
     held = torch.full((config.action_calls,), config.end_level)
     known = torch.cat([fall(start, config.end_level, config.state_calls), held])
-    fresh = torch.cat([fall(steps, config.end_level, config.state_calls), held])
+    new = torch.cat([fall(steps, config.end_level, config.state_calls), held])
     states = known[:, None].repeat(1, window)
-    states[:, -1] = fresh
+    states[:, window - fresh :] = new[:, None]
     acting = torch.cat([torch.full((config.state_calls,), steps), fall(steps, 0, config.action_calls)])
-    actions = acting[:, None].repeat(1, window)
-    counts = (0,) * config.state_calls + (current + 1,) * config.action_calls
-    return NoiseTable(states, actions, counts)
+    counts = (0,) * config.state_calls + (actions,) * config.action_calls
+    return NoiseTable(states, acting[:, None].repeat(1, window), counts)
 
 
 class PlanFirstSampler:
     """Plans at every control step of one run of B robots: states first, then the action."""
 
-    def __init__(self, policy: DiffusionPolicy, noise: Noise, config: PlanFirstConfig) -> None:
+    def __init__(
+        self, policy: DiffusionPolicy, noise: Noise, config: PlanFirstConfig, execute: int = 1
+    ) -> None:
         """Bind a policy in evaluation mode and a source of noise.
+
+        Args:
+            policy: what plans.
+            noise: draws noise.
+            config: levels and calls.
+            execute: actions of each plan that are executed before the next one is asked for.
 
         Raises:
             ConfigError: a level or a number of calls that the policy's schedule has not.
@@ -63,9 +70,10 @@ class PlanFirstSampler:
             if not low <= getattr(config, name) <= high:
                 found = getattr(config, name)
                 raise ConfigError(f"closed_loop.plan_first.{name}", found, f"{low} to {high}")
-        self.policy, self.noise = policy, noise
-        self.first = plan_first_table(window, policy.current, steps, config, steps)
-        self.later = plan_first_table(window, policy.current, steps, config, config.start_level)
+        self.policy, self.noise, self.execute = policy, noise, execute
+        self.num_actions = policy.current + execute
+        self.first = plan_first_table(window, self.num_actions, steps, config, steps, execute)
+        self.later = plan_first_table(window, self.num_actions, steps, config, config.start_level, execute)
         self._last: Plan | None = None
 
     def reset(self) -> None:
@@ -78,13 +86,14 @@ class PlanFirstSampler:
         """Denoise one window a robot; ``history`` is (B, past + 1, ...), the same robots at every call."""
         policy, batch = self.policy, len(history)
         states = self.noise((batch, policy.config.window, policy.emphasis.dim_out))
-        actions = self.noise((batch, policy.current + 1, policy.num_joints))
+        actions = self.noise((batch, self.num_actions, policy.num_joints))
         table = self.first
         if self._last is not None:
             table, last = self.later, self._last
             frame = character_frame(history, policy.current)
             moved = policy.representation.rebase(last.features, last.frame, frame)
-            shifted = torch.cat([moved[:, 1:], moved[:, -1:]], 1)
+            gone = moved[:, -1:].expand(-1, self.execute, -1)  # their level is noise alone
+            shifted = torch.cat([moved[:, self.execute :], gone], 1)
             levels = table.states[0].to(policy.device).expand(batch, -1)
             states = policy.schedule.add_noise(policy.encode_states(shifted), states, levels)
         plan = denoise(policy, Window(states, actions), table, history, self.noise, guidance, keyframes)

@@ -118,6 +118,7 @@ def tiny_config() -> DiffusionConfig:
         warmup_steps=5,
         max_steps=40,
         minutes=None,
+        precision="float32",
     )
 
 

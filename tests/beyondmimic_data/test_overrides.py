@@ -15,7 +15,9 @@ def test_a_change_survives_json_and_comes_back_equal():
     changed = dataclasses.replace(
         base,
         training=dataclasses.replace(base.training, minutes=None, num_envs=7),
-        rollouts=dataclasses.replace(base.rollouts, noise_shares=(1.0, 0.0, 0.0), noise_std=(1.0, 2.0, 3.0, 4.0)),
+        rollouts=dataclasses.replace(
+            base.rollouts, noise_shares=(1.0, 0.0, 0.0), noise_std=(1.0, 2.0, 3.0, 4.0)
+        ),
         ppo=dataclasses.replace(base.ppo, hidden_dims=(8, 4)),
     )
     found = differences(base, changed)

@@ -190,7 +190,9 @@ def test_kinds_of_noise_come_in_their_shares_and_sizes_in_their_range():
 
 def test_an_environment_keeps_the_noise_of_its_own_episode():
     noise = ActionNoise(RolloutConfig(), 3, seed=0)
-    noise.reset(np.arange(3), [EpisodeNoise("white", 2.0), EpisodeNoise("none", 0.0), EpisodeNoise("ou", 1.0)])
+    noise.reset(
+        np.arange(3), [EpisodeNoise("white", 2.0), EpisodeNoise("none", 0.0), EpisodeNoise("ou", 1.0)]
+    )
     noise.reset(np.array([0]), [EpisodeNoise("white", 1.0)])
     samples = torch.stack([noise.sample() for _ in range(2000)])
     std = joint_noise_std(RolloutConfig())
