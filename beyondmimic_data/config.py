@@ -329,7 +329,9 @@ class RolloutConfig:
             ConfigError: a negative share of ``noise_shares``, or all are zero.
         """
         if min(self.noise_shares) < 0 or sum(self.noise_shares) <= 0:
-            raise ConfigError("rollouts.noise_shares", self.noise_shares, "shares of at least 0, one above it")
+            raise ConfigError(
+                "rollouts.noise_shares", self.noise_shares, "shares of at least 0, one above it"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -381,13 +383,32 @@ class DiffusionConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class GuidanceConfig:
+    """How commands and goals steer plans; no paper gives its numbers."""
+
+    scale: float = 6.0
+    """Step along the negative gradient of a cost."""
+    max_norm: float = 3.0
+    """Bound on the gradient of one predicted step, physical units."""
+    max_ratio: float = 1.0
+    """Bound on the noise-to-signal factor of the noisiest denoising steps."""
+    command_gain: float = 2.0
+    """What is asked of a plan for each m/s or rad/s commanded: plans follow by less than they are asked."""
+    waypoint_mode: Literal["cost", "velocity"] = "velocity"
+    """``cost``: the papers' cost of a waypoint; ``velocity``: a bounded velocity towards it, as a joystick
+    would command it."""
+    obstacle_weight: float = 1.0
+    """Weight of the obstacles' cost beside a command or a goal."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ClosedLoopConfig:
     """Closed-loop evaluation and its video."""
 
     protocols: tuple[str, ...] = ("stand_perturb", "joystick")
     seeds: int = 50
     rolling: bool = True
-    guidance_scale: float = 2.0
+    guidance: GuidanceConfig = GuidanceConfig()
     video_seconds: float = 12.0
     video_width: int = 640
     video_height: int = 480

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -36,12 +36,16 @@ class Steering:
 
     guidance: Guidance | None = None
     keyframes: Keyframes | None = None
+    command: torch.Tensor | None = None
+    """(N, 3) m/s forward and left of the heading, rad/s: what is commanded, for the recording."""
 
 
 Steer = Callable[[int, Frames], Steering]
 """Gives the steering at a control step, from the history of states."""
 Push = Callable[[int], np.ndarray | None]
 """Gives the velocity (N, 3) in m/s added to each base before a control step, or ``None``."""
+Measure = Callable[[int, RobotState], Mapping[str, np.ndarray]]
+"""Gives what a judge needs of a state beside the usual, as arrays (N, ...), from a row's number and state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,16 @@ class Recording:
     """(S,) wall-clock time of each batch of plans, ms."""
     control_hz: float
     """Control steps a second."""
+    command: np.ndarray | None = None
+    """(S + 1, N, 3) m/s forward and left, rad/s, commanded at the step that led to the row; NaN in row 0 and
+    where nothing was; ``None`` if nothing ever was."""
+    measured: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    """What the protocol measured of each state, arrays (S + 1, N, ...)."""
+
+    @property
+    def yaw_rate(self) -> np.ndarray:
+        """(S + 1, N) rad/s, of the heading."""
+        return np.gradient(self.yaw, 1 / self.control_hz, axis=0)
 
     @property
     def fell(self) -> np.ndarray:
@@ -164,6 +178,7 @@ def run(
     *,
     steer: Steer | None = None,
     push: Push | None = None,
+    measure: Measure | None = None,
     what: str = "closed loop",
 ) -> Recording:
     """Run robots for some control steps, or until all have fallen.
@@ -173,34 +188,45 @@ def run(
         steps: control steps.
         steer: guidance and keyframes of each step.
         push: velocities added to bases.
+        measure: what else is recorded of each state.
         what: name in the log.
     """
-    rows = [_observe(loop, None)]
+    rows = [_observe(loop, Steering(), None)]
+    measured = [dict(measure(0, loop.state))] if measure is not None else []
     plan_ms: list[float] = []
     logged = time.monotonic()
     for t in range(steps):
         added = push(t) if push is not None else None
         steering = steer(t, loop.history) if steer is not None else Steering()
         plan_ms.append(1e3 * loop.step(steering, added))
-        rows.append(_observe(loop, added))
+        rows.append(_observe(loop, steering, added))
+        if measure is not None:
+            measured.append(dict(measure(t + 1, loop.state)))
         if time.monotonic() - logged > LOG_SECONDS:
             logged = time.monotonic()
             left = (steps - t) * float(np.mean(plan_ms)) / 1e3
             log.info("%s: %d of %d control steps, %.0f s left", what, t + 1, steps, left)
         if t % 10 == 0 and not (np.stack([r["head_height"] for r in rows]) > FALLEN_HEAD_HEIGHT).all(0).any():
             break
-    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    stacked = _stack(rows)
     stacked["yaw"] = np.unwrap(stacked["yaw"], axis=0)
+    command = stacked.pop("command")
     return Recording(
         **stacked,
+        command=None if np.isnan(command).all() else command,
+        measured=_stack(measured),
         latency_ms=loop.latency_ms,
         plan_ms=np.array(plan_ms),
         control_hz=loop.policy.contract.control_hz,
     )
 
 
-def _observe(loop: ClosedLoop, push: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Return one row of a recording."""
+def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+
+
+def _observe(loop: ClosedLoop, steering: Steering, push: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Return one row of a recording, with what led to it."""
     state = loop.state
     yaw = rotations.yaw(state.root_quat_w)
     velocity = rotations.rotate_inverse(rotations.from_yaw(yaw), state.root_lin_vel_w)
@@ -210,4 +236,7 @@ def _observe(loop: ClosedLoop, push: np.ndarray | None) -> dict[str, np.ndarray]
         "yaw": yaw.numpy(),
         "head_height": head_height(state).numpy(),
         "pushes": np.zeros((loop.num_envs, 3)) if push is None else push.copy(),
+        "command": np.full((loop.num_envs, 3), np.nan)
+        if steering.command is None
+        else steering.command.double().cpu().numpy(),
     }
