@@ -75,13 +75,14 @@ def _draw_paths(axes: Axes, recording: Recording, task: Task, success: np.ndarra
     if task.goal is not None:
         goal = _in_start_frame(task.goal.double().numpy(), recording)[:SHOWN_PATHS]
         axes.plot(*goal.T, "o", color=GOAL_COLOUR, ms=4, mfc="none")
-    for colour, style, label in (
-        (UP_COLOUR, "-", "success"),
-        (FELL_COLOUR, "-", "no success"),
-        (FELL_COLOUR, "x", "fall"),
-        (GOAL_COLOUR, "o", "goal"),
-    ):
-        if label != "goal" or task.goal is not None:
+    legend = (
+        (UP_COLOUR, "-", "success", success.any()),
+        (FELL_COLOUR, "-", "no success", not success.all()),
+        (FELL_COLOUR, "x", "fall", recording.fell.any()),
+        (GOAL_COLOUR, "o", "goal", task.goal is not None),
+    )
+    for colour, style, label, present in legend:
+        if present:
             axes.plot([], [], style, color=colour, label=label, mfc="none")
     axes.set(xlabel="ahead of the start, m", ylabel="left of the start, m", aspect="equal")
     axes.set_adjustable("datalim")

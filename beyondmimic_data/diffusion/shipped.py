@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.config import DiffusionConfig
-from beyondmimic_data.diffusion.policy_files import ARCHITECTURE_FIELDS, CONFIG, TRAINING, WEIGHTS
-from beyondmimic_data.diffusion.windows import RECORDED
+from beyondmimic_data.diffusion.policy_files import ARCHITECTURE_FIELDS, CONFIG, RECORDED, TRAINING, WEIGHTS
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import read_json
 from beyondmimic_data.shipping import CARD, ship_files

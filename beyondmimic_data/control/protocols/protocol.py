@@ -116,7 +116,7 @@ def get_protocol(name: str) -> Protocol:
         ConfigError: there is no such protocol.
     """
     if name not in PROTOCOLS:
-        raise ConfigError("closed_loop.protocols", name, "one of " + ", ".join(PROTOCOLS))
+        raise ConfigError("closed_loop.protocols", name, "one of " + ", ".join(sorted(PROTOCOLS)))
     return PROTOCOLS[name]
 
 
