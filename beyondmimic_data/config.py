@@ -469,8 +469,9 @@ class GuidanceConfig:
     waypoint_mode: Literal["cost", "velocity"] = "velocity"
     """``cost``: the papers' cost of a waypoint; ``velocity``: a bounded velocity towards it, as a joystick
     would command it."""
-    obstacle_weight: float = 1.0
-    """Weight of the obstacles' cost beside a command or a goal."""
+    obstacle_weight: float = 0.0
+    """Weight of the obstacles' cost beside a command or a goal; 0 leaves it to the velocity to go round them,
+    which the papers' cost of a waypoint does not."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,17 @@ TURN_DISTANCE = 0.6
 STOP_RADIUS = 0.1
 """m; closer to a goal than this a robot is told to stand."""
 NEAREST_PILLARS = 4
-"""Pillars that a plan of 0.3 s minds; the others are out of reach."""
+"""Pillars that a plan minds; the others are out of reach."""
+LOOK_AHEAD = 1.8
+"""m, how far a way has to be free of pillars."""
+CLEARANCE = 0.45
+"""m from a root to a pillar's surface that counts as free: half a robot with its arms, and some sway."""
+WAYS = 61
+"""Directions compared, within a right angle of the goal's."""
+CLEARANCE_WEIGHT = 4.0
+"""rad of detour that the whole clearance is worth."""
+HEADING_WEIGHT = 0.1
+"""Preference for the way the robot faces: it keeps to one side of a pillar that stands in the middle."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +122,29 @@ class CommandFollower:
         return asked, config.command_gain * yaw_rate + config.heading_gain * lag
 
 
+def way_round(offset: torch.Tensor, pillars: torch.Tensor, radius: float) -> torch.Tensor:
+    """Turn the way to a goal to the best free direction: little detour, much clearance.
+
+    Args:
+        offset: (N, 2) m, the goal in the heading's axes.
+        pillars: (N, P, 2) m, axes of pillars there.
+        radius: m, of the pillars.
+
+    Returns:
+        Offsets (N, 2) as long as before.
+    """
+    distance = offset.norm(dim=-1)
+    turns = torch.linspace(-math.pi / 2, math.pi / 2, WAYS).to(offset)
+    angle = torch.atan2(offset[:, 1], offset[:, 0])[:, None] + turns
+    ways = torch.stack([torch.cos(angle), torch.sin(angle)], -1)
+    along = (ways @ pillars.mT).clamp_min(0).minimum(distance.clamp_max(LOOK_AHEAD)[:, None, None])
+    gap = (pillars[:, None] - along[..., None] * ways[:, :, None]).norm(dim=-1).amin(-1) - radius
+    shortfall = (1 - gap / CLEARANCE).clamp_min(0)
+    off_heading = torch.atan2(torch.sin(angle), torch.cos(angle)).abs()
+    best = (turns.abs() + CLEARANCE_WEIGHT * shortfall + HEADING_WEIGHT * off_heading).argmin(-1)
+    return distance[:, None] * ways[torch.arange(len(ways)), best]
+
+
 class JoystickPilot:
     """Steers by the commands of a track."""
 
@@ -164,11 +197,14 @@ class WaypointPilot:
         """Return the velocity (N, 2) in m/s towards the goal in the heading's axes, and the yaw rate (N,).
 
         The velocity is proportional to the way that is left, shortened to what the robot can do in that
-        direction; it turns to face the goal.
+        direction; it turns to face where it goes, which is the goal or a way round pillars.
         """
-        current = history.num_frames - 1
-        offset = character_frame(history, current).to_local(self.goal[:, None])[:, 0]
+        frame = character_frame(history, history.num_frames - 1)
+        offset = frame.to_local(self.goal[:, None])[:, 0]
         distance = offset.norm(dim=-1)
+        if self.pillars is not None:
+            near = self.pillars.nearest(frame.xy, NEAREST_PILLARS)
+            offset = way_round(offset, frame.to_local(near.centre), near.radius)
         wanted = APPROACH_RATE * offset
         excess = torch.stack(
             [
@@ -185,7 +221,7 @@ class WaypointPilot:
         return wanted / excess[:, None] * moving[:, None], turning * fading * moving
 
     def _avoid(self, history: Frames) -> Cost | None:
-        if self.pillars is None:
+        if self.pillars is None or self.guidance.obstacle_weight == 0:
             return None
         return Obstacle((self.pillars.nearest(history.root_pos_w[:, -1, :2], NEAREST_PILLARS),))
 
