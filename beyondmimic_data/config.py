@@ -458,6 +458,10 @@ class GuidanceConfig:
     """Bound on the noise-to-signal factor of the noisiest denoising steps."""
     command_gain: float = 2.0
     """What is asked of a plan for each m/s or rad/s commanded: plans follow by less than they are asked."""
+    acceleration: float = 1.0
+    """m/s^2; a command that jumps is asked for no faster, as people start and stop."""
+    turn_acceleration: float = 2.0
+    """rad/s^2, the same of the yaw rate."""
     integral_gain: float = 1.0
     """1/s; what is asked grows by this times the velocity's error, so that no error stays."""
     integral_limit: float = 0.4

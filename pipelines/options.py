@@ -189,6 +189,8 @@ class EvaluateClosedLoop:
     """Also run with each fixed delay of 0 to 100 ms in steps of 20 ms."""
     out: Path | None = None
     """Folder for figures, picture, video and report; none is written by default."""
+    record: Flag = False
+    """Keep the figures beside the shipped policy, which has to be the one examined."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

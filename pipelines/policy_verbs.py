@@ -223,11 +223,16 @@ def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:
     clips = [clip for skill in workspace.motions.skills.values() for clip in skill.clips]
     changes = differences(get_preset(workspace.preset.name), workspace.preset)
     changes |= {"diffusion.minutes": policy.meta["minutes"]}
+    collected = {name: value for name, value in changes.items() if not name.startswith("diffusion.")}
+    files = _files_of(workspace, clips)
+    start = policy.meta["warm_start"]
     card = {
-        "command": _command("run", workspace.preset.name, _files_of(workspace, clips), changes),
+        "collected_by": _command("collect", workspace.preset.name, files, collected),
+        "command": _command("distill", workspace.preset.name, files, changes),
         "seed": workspace.preset.diffusion.seed,
         "dataset": policy.meta["parents"],
-        "warm_start": policy.meta["warm_start"],
+        "warm_start": start,
+        "start_card": read_json(shipped.FOLDER / CARD) if start and start["kind"] == "shipped" else None,
     }
     shipped.ship(policy.path, card)
     return {"folder": str(shipped.FOLDER), "validation_loss": policy.meta["figures"]["validation_loss"]}

@@ -180,7 +180,21 @@ def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
         "first_seed": preset.closed_loop.seed,
         **figures,
     }
+    if options.record:
+        _record(options, document)
     return Result(document, figures_text(document), ok="skipped" not in figures)
+
+
+def _record(options: o.EvaluateClosedLoop, document: dict[str, Any]) -> None:
+    """Keep what a protocol came to beside the shipped policy, with the command that gave it."""
+    from beyondmimic_data.diffusion import shipped
+
+    if options.policy != "shipped":
+        raise ConfigError("record", options.policy, "--policy shipped: only its figures are kept")
+    command = f"beyondmimic evaluate closed-loop --policy shipped --protocol {options.protocol}"
+    command += f" --seeds {options.seeds} --seed {document['first_seed']}"
+    kept = {k: v for k, v in document.items() if k not in ("success", "latency_ms", "protocol")}
+    shipped.record_evaluation(options.protocol, {"command": command, **kept})
 
 
 def study_closed_loop(options: o.StudyClosedLoop) -> Result:

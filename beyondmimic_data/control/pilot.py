@@ -92,6 +92,7 @@ class CommandFollower:
         self.config, self.dt = config, 1.0 / control_hz
         self._integral = torch.zeros(0, 2)
         self._heading = torch.zeros(0)
+        self._velocity, self._yaw_rate = torch.zeros(0, 2), torch.zeros(0)
 
     def __call__(
         self, velocity: torch.Tensor, yaw_rate: torch.Tensor, history: Frames
@@ -108,6 +109,8 @@ class CommandFollower:
         turned = rotations.rotate_inverse(rotations.from_yaw(yaw), history.root_lin_vel_w[:, -1])
         if len(self._heading) != len(yaw):
             self._integral, self._heading = torch.zeros(len(yaw), 2), yaw.clone()
+            self._velocity, self._yaw_rate = turned[:, :2].clone(), history.root_ang_vel_w[:, -1, 2].clone()
+        velocity, yaw_rate = self._ramped(velocity, yaw_rate)
         error = velocity - turned[:, :2]
         limit = config.integral_limit
         self._integral = (self._integral + config.integral_gain * self.dt * error).clamp(-limit, limit)
@@ -143,6 +146,16 @@ def way_round(offset: torch.Tensor, pillars: torch.Tensor, radius: float) -> tor
     off_heading = torch.atan2(torch.sin(angle), torch.cos(angle)).abs()
     best = (turns.abs() + CLEARANCE_WEIGHT * shortfall + HEADING_WEIGHT * off_heading).argmin(-1)
     return distance[:, None] * ways[torch.arange(len(ways)), best]
+
+    def _ramped(self, velocity: torch.Tensor, yaw_rate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the command as it is asked for now: it follows a jump with bounded acceleration."""
+        change = velocity - self._velocity
+        size = change.norm(dim=-1, keepdim=True)
+        step = self.config.acceleration * self.dt
+        self._velocity = self._velocity + change * (step / size.clamp_min(step))
+        turn = self.config.turn_acceleration * self.dt
+        self._yaw_rate = self._yaw_rate + (yaw_rate - self._yaw_rate).clamp(-turn, turn)
+        return self._velocity, self._yaw_rate
 
 
 class JoystickPilot:

@@ -7,12 +7,16 @@ from typing import Any
 from beyondmimic_data.config import DiffusionConfig
 from beyondmimic_data.diffusion.policy_files import ARCHITECTURE_FIELDS, CONFIG, RECORDED, TRAINING, WEIGHTS
 from beyondmimic_data.errors import StoreError
-from beyondmimic_data.files import read_json
+from beyondmimic_data.files import read_json, write_json
 from beyondmimic_data.shipping import CARD, ship_files
 
 FOLDER = Path(__file__).parent / "shipped_policy"
 FILES = (WEIGHTS, CONFIG, TRAINING, RECORDED)
 """What ships: weights, configuration with the contract, training record with its curve, recorded starts."""
+SHIPPED_WINDOWS = 128
+"""Recorded windows that ship: half of what a training keeps, for a small repository."""
+EVALUATION = "evaluation.json"
+"""Figures of the protocols that the shipped policy was examined by."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,4 +53,15 @@ def ship(policy: Path, card: dict[str, Any], folder: Path = FOLDER) -> None:
     Raises:
         StoreError: the policy lacks a file.
     """
+    from beyondmimic_data.diffusion.windows import RecordedWindows
+
     ship_files(policy, folder, FILES, card)
+    RecordedWindows.load(policy).first(SHIPPED_WINDOWS).save(folder)
+    (folder / EVALUATION).unlink(missing_ok=True)
+
+
+def record_evaluation(protocol: str, entry: dict[str, Any], folder: Path = FOLDER) -> None:
+    """Add the figures of a protocol to those that ship with the policy; earlier ones of it are replaced."""
+    path = folder / EVALUATION
+    known = read_json(path) if path.exists() else {}
+    write_json(path, {**known, protocol: entry})

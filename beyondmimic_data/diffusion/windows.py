@@ -42,6 +42,10 @@ class RecordedWindows:
         """Hold windows (N, 21, 342)."""
         self.rows, self.columns = rows, dict(columns)
 
+    def first(self, count: int) -> "RecordedWindows":
+        """Return the first windows alone."""
+        return RecordedWindows(self.rows[:count].clone(), self.columns)
+
     def save(self, folder: Path) -> None:
         """Write the windows into a folder."""
         columns = json.dumps({name: [int(s.start), int(s.stop)] for name, s in self.columns.items()})
