@@ -14,7 +14,7 @@ from beyondmimic_data.config import ControlConfig, Range
 from beyondmimic_data.diffusion.frames import Frames, concatenate, frames_from_state
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.rolling import RollingSampler
-from beyondmimic_data.diffusion.sampler import FullSampler, Guidance, Keyframes, gaussian
+from beyondmimic_data.diffusion.sampler import FullSampler, Guidance, Keyframes, Plan, gaussian
 from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.robots import g1_facts
 from beyondmimic_data.sim import randomisation as rand
@@ -137,6 +137,8 @@ class ClosedLoop:
         self.backend.write(ids, *(x[:, 0].double().numpy() for x in fields))
         self.state = self.backend.read()
         self.history = concatenate([starts.time(slice(None, -1)), frames_from_state(self.state)], dim=1)
+        self.plan: Plan | None = None
+        """The last plan; none before the first step."""
         generator = torch.Generator(device=policy.device).manual_seed(seed)
         noise = gaussian(generator, policy.device)
         self.sampler: RollingSampler | FullSampler = (
@@ -147,6 +149,7 @@ class ClosedLoop:
         """Push, plan, execute the current action and observe; returns the time of planning in s."""
         started = time.perf_counter()
         plan = self.sampler.plan(self.history.to(self.policy.device), steering.guidance, steering.keyframes)
+        self.plan = plan
         action = plan.actions[:, self.policy.current]
         targets = self.policy.joint_targets(action).double().cpu().numpy()
         planned = time.perf_counter() - started
