@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -174,7 +175,7 @@ def _draw_overlay(graph: mujoco.MjvScene, overlay: Overlay, index: int) -> None:
     """Draw a line or a cylinder as it is in a row."""
     if isinstance(overlay, Polyline):
         points = overlay.points[index]
-        for start, end in zip(points[:-1], points[1:]):
+        for start, end in itertools.pairwise(points):
             if np.isfinite([start, end]).all():
                 _add(graph, mujoco.mjtGeom.mjGEOM_CAPSULE, overlay.radius, start, end, overlay.colour)
         return

@@ -75,6 +75,72 @@ def export(options: o.Export) -> Result:
     return Result(document, figures_text(document))
 
 
+def play(options: o.Play) -> Result:
+    """Steer a diffusion policy in the browser, or record a script."""
+    if (options.record is None) != (options.script is None):
+        lacking, why = (
+            ("record", "--record FILE.mp4") if options.record is None else ("script", "--script FILE")
+        )
+        raise ConfigError(lacking, None, f"{why}: a video needs both, the viewer neither")
+    workspace = open_workspace()
+    folder = _diffusion_folder(workspace, options.policy)
+    if options.record is None or options.script is None:
+        return _play_live(folder, workspace.preset, options.port)
+    from beyondmimic_data.play.record import record
+    from beyondmimic_data.play.script import load_script
+    from beyondmimic_data.play.session import Session
+
+    script, config = load_script(options.script), workspace.preset.closed_loop
+    figures = record(
+        Session.load(folder, workspace.preset),
+        script,
+        options.record,
+        camera=options.camera,
+        width=config.video_width,
+        height=config.video_height,
+    )
+    document = {"policy": str(folder), **figures}
+    return Result(document, figures_text(document))
+
+
+def _play_live(folder: Path, preset: Preset, port: int) -> Result:
+    """Open the viewer; it runs until it is interrupted."""
+    from beyondmimic_data.play.session import Session
+    from beyondmimic_data.play.viewer import Viewer
+
+    viewer = Viewer(Session.load(folder, preset), port=port)
+
+    def run() -> None:
+        try:
+            viewer.run()
+        finally:
+            viewer.close()
+
+    document = {"url": viewer.url, "policy": str(folder)}
+    return Result(document, f"{viewer.url}, policy {folder}; Ctrl-C ends it", then=run)
+
+
+def _diffusion_folder(workspace: Workspace, named: str) -> Path:
+    """Return the folder of the diffusion policy that ships, the last one, or one by its path.
+
+    Raises:
+        BeyondMimicError: there is none yet.
+        ConfigError: no such folder.
+    """
+    from beyondmimic_data.diffusion.shipped import FOLDER
+
+    if named == "shipped":
+        return FOLDER
+    if named == "latest":
+        policy = workspace.store.latest("diffusion", ALL)
+        if policy is None:
+            raise BeyondMimicError("there is no diffusion policy yet: run the graph first")
+        return policy.path
+    if not Path(named).is_dir():
+        raise ConfigError("policy", named, "shipped, latest or the folder of a diffusion policy")
+    return Path(named)
+
+
 def ship(options: o.Ship) -> Result:
     """Copy a skill's last policy, or the last diffusion policy, into the project with how it came about."""
     workspace = open_workspace()

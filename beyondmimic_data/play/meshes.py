@@ -32,7 +32,7 @@ def body_meshes(model: mujoco.MjModel) -> list[BodyMesh]:
         body = int(model.geom_bodyid[geom])
         if body == 0:
             continue
-        red, green, blue = (int(round(255 * float(c))) for c in model.geom_rgba[geom, :3])
+        red, green, blue = (round(255 * float(c)) for c in model.geom_rgba[geom, :3])
         vertices, faces = _triangles(model, geom)
         placed = rotations.rotate(model.geom_quat[geom], vertices) + model.geom_pos[geom]
         parts.setdefault((body, (red, green, blue)), []).append((placed, faces))

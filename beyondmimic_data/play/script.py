@@ -118,8 +118,10 @@ def _stage(path: Path, where: str, table: dict[str, Any], pillars: tuple[Pillar,
             raise ScriptError(path, f"{where}.{mixed[0]}", "a velocity beside a waypoint", expected)
         waypoint = _pair(path, f"{where}.waypoint", table["waypoint"])
         return Stage(seconds, Command(waypoint=waypoint, pillars=pillars))
-    speeds = {key: _number(path, f"{where}.{key}", table.get(key, 0.0), "a number") for key in VELOCITIES}
-    return Stage(seconds, Command(**speeds, pillars=pillars))
+    forward, left, turn = (
+        _number(path, f"{where}.{key}", table.get(key, 0.0), "a number") for key in VELOCITIES
+    )
+    return Stage(seconds, Command(forward, left, turn, pillars=pillars))
 
 
 def _pillar(path: Path, where: str, table: dict[str, Any]) -> Pillar:

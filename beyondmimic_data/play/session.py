@@ -35,8 +35,17 @@ from beyondmimic_data.robots import g1, g1_facts
 log = logging.getLogger(__name__)
 
 PILLAR_SIGHT = 2.5
-"""m from the root; a pillar farther away is beyond the reach of the cost whatever the plan does, so it is left
-out, which halves the time of a step."""
+"""m from the root; a pillar farther away is beyond the reach of the cost whatever the plan does, so it is
+left out, which halves the time of a step."""
+WALKING_SPEED, TURNING_SPEED = 0.6, 0.8
+"""m/s and rad/s on the way to a waypoint."""
+CLOSE = 0.5
+"""m; nearer than this to a waypoint the robot goes there without turning."""
+WAYPOINT_WEIGHT = 0.02
+"""Of the cost of a waypoint beside that of the velocities that lead there."""
+PILLAR_WEIGHT = 1e-3
+"""Of the cost of pillars: it sums thirty bodies, and its gradient moves positions, where the joystick's moves
+velocities."""
 PACE_SECONDS = 1.0
 """s over which the real-time factor is taken."""
 
@@ -104,7 +113,9 @@ class Session:
         policy = DiffusionPolicy.load(folder)
         starts = pick_starts(folder, policy, PROTOCOLS["stand_perturb"], 1, preset.closed_loop.seed)
         if starts is None:
-            raise StoreError(f"{folder}: in none of the recorded windows does the robot stand; train it again")
+            raise StoreError(
+                f"{folder}: in none of the recorded windows does the robot stand; train it again"
+            )
         return cls(policy, starts, preset, command=command)
 
     @property
@@ -222,15 +233,36 @@ def steering_of(command: Command, history: Frames) -> Steering:
         command: what is asked for.
         history: past and current states (1, past + 1, ...).
     """
+    here = history.root_pos_w[0, -1, :2].numpy()
+    terms: list[tuple[float, Cost]] = []
+    forward, left, turn = command.forward, command.left, command.turn
     if command.waypoint is not None:
-        goal: Cost = Waypoint(torch.tensor(command.waypoint))
-    else:
-        asked = torch.tensor([command.forward, command.left])
-        goal = Joystick(command.gain * asked, command.gain * command.turn)
-    x, y = (float(v) for v in history.root_pos_w[0, -1, :2])
-    near = tuple(_cylinder(p) for p in command.pillars if np.hypot(p.x - x, p.y - y) - p.radius < PILLAR_SIGHT)
-    cost = Sum(((1.0, goal), (1.0, Obstacle(near)))) if near else goal
-    return Steering(Guidance(cost, scale=command.scale, max_norm=command.max_norm))
+        yaw = float(rotations.yaw(history.root_quat_w[0, -1]))
+        forward, left, turn = towards(np.array(command.waypoint) - here, yaw)
+        terms.append((WAYPOINT_WEIGHT, Waypoint(torch.tensor(command.waypoint))))
+    asked = command.gain * torch.tensor([forward, left])
+    terms.append((1.0, Joystick(asked, command.gain * turn)))
+    seen = [p for p in command.pillars if np.linalg.norm(here - [p.x, p.y]) - p.radius < PILLAR_SIGHT]
+    if seen:
+        terms.append((PILLAR_WEIGHT, Obstacle(tuple(_cylinder(p) for p in seen))))
+    return Steering(Guidance(Sum(tuple(terms)), scale=command.scale, max_norm=command.max_norm))
+
+
+def towards(offset: np.ndarray, yaw: float) -> tuple[float, float, float]:
+    """Return velocities forward, left and turning (m/s, m/s, rad/s) that lead to a point.
+
+    Args:
+        offset: (2,) m, world, from the root to the point.
+        yaw: rad, heading.
+    """
+    distance = float(np.linalg.norm(offset))
+    bearing = float(np.arctan2(offset[1], offset[0])) - yaw
+    bearing = (bearing + np.pi) % (2 * np.pi) - np.pi
+    speed = min(WALKING_SPEED, distance)
+    if distance < CLOSE:
+        return speed * float(np.cos(bearing)), speed * float(np.sin(bearing)), 0.0
+    turn = float(np.clip(1.5 * bearing, -TURNING_SPEED, TURNING_SPEED))
+    return speed * max(float(np.cos(bearing)), 0.25), 0.5 * speed * float(np.sin(bearing)), turn
 
 
 def _cylinder(pillar: Pillar) -> Cylinder:

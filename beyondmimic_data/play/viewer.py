@@ -1,7 +1,9 @@
 """A session in the browser: the robot, its plan, and everything with which to steer it."""
 
+import contextlib
 import dataclasses
 import importlib
+import io
 import logging
 import math
 import threading
@@ -99,7 +101,8 @@ class Viewer:
         self._view = np.zeros(3)
         self._pushed_at = -math.inf
         self._status_due = 0.0
-        self._server = viser.ViserServer(host=HOST, port=port, label="BeyondMimic", verbose=False)
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints a banner, whatever verbose says
+            self._server = viser.ViserServer(host=HOST, port=port, label="BeyondMimic", verbose=False)
         self._server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
         self._build_scene()
         self._build_controls()
@@ -130,7 +133,8 @@ class Viewer:
     def close(self) -> None:
         """Stop serving."""
         self._stop.set()
-        self._server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._server.stop()
 
     def _run_session(self) -> None:
         def show(snapshot: Snapshot, factor: float) -> None:
@@ -219,14 +223,16 @@ class Viewer:
             self._status.content = status_text(snapshot, factor, self._session.dt)
 
     def _show_push(self, snapshot: Snapshot) -> None:
-        start = np.nan_to_num(snapshot.qpos[:3]) + [0.0, 0.0, 0.3]
+        start = np.nan_to_num(snapshot.qpos[:3]) + np.array([0.0, 0.0, 0.3])
         self._arrow.points = np.stack([start, start + snapshot.push])[None].astype(np.float32)
 
     # What it is steered with
 
     def _build_controls(self) -> None:
         gui, command = self._server.gui, self._session.command
-        self._status = gui.add_markdown("The robot is being placed.")
+        self._status = gui.add_markdown("The robot waits.")
+        gui.add_button("Reset (R)", color="red").on_click(lambda _: self._session.reset())
+        self._follow = gui.add_checkbox("view follows", True)
         with gui.add_folder("Joystick"):
             self._speeds = {
                 "forward": gui.add_slider("forward m/s (I, K)", *FORWARD, 0.05, command.forward),
@@ -237,7 +243,9 @@ class Viewer:
                 slider.on_update(lambda _: self._drive())
             gui.add_button("Stop (H)").on_click(lambda _: self._halt())
         with gui.add_folder("Waypoint"):
-            self._click_sets = gui.add_checkbox("a click on the floor sets it", True)
+            self._click_sets = gui.add_checkbox(
+                "set by a click", True, hint="a click on the floor is where to walk to"
+            )
             gui.add_button("No waypoint (X)").on_click(lambda _: self._clear_waypoint())
         with gui.add_folder("Pillars"):
             self._radius = gui.add_slider("radius m", 0.1, 0.5, 0.05, Pillar.radius)
@@ -257,8 +265,6 @@ class Viewer:
                 slider.on_update(
                     lambda event, name=name: self._session.change(**{name: float(event.target.value)})
                 )
-        self._follow = gui.add_checkbox("view follows the robot", True)
-        gui.add_button("Reset (R)", color="red").on_click(lambda _: self._session.reset())
         for pillar in command.pillars:
             self.add_pillar(pillar)
         self._show_waypoint(command)
@@ -386,4 +392,6 @@ def _viser() -> Any:
     try:
         return importlib.import_module("viser")
     except ImportError as error:
-        raise MissingToolError(f"the viewer needs viser ({error}); install the project's extra 'play'") from error
+        raise MissingToolError(
+            f"the viewer needs viser ({error}); install the project's extra 'play'"
+        ) from error
