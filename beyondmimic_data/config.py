@@ -329,9 +329,7 @@ class RolloutConfig:
             ConfigError: a negative share of ``noise_shares``, or all are zero.
         """
         if min(self.noise_shares) < 0 or sum(self.noise_shares) <= 0:
-            raise ConfigError(
-                "rollouts.noise_shares", self.noise_shares, "shares of at least 0, one above it"
-            )
+            raise ConfigError("rollouts.noise_shares", self.noise_shares, "shares of at least 0, one above it")
 
 
 @dataclasses.dataclass(frozen=True)
