@@ -7,7 +7,7 @@ import dagster as dg
 from assets import recipes
 from assets.building import ALL, Progress, reuse_or_build
 from assets.dataset import build_dataset, rolled_out_latency
-from assets.diffusion_policy import build_diffusion, diffusion_policy
+from assets.diffusion_policy import build_diffusion, diffusion_policy, find_diffusion
 from assets.presentation import materialised, picture, plain_failures, progress_of, table
 from assets.workspace import Workspace
 from beyondmimic_data import versions
@@ -48,6 +48,13 @@ def build_report(workspace: Workspace, progress: Progress) -> Artifact:
     return reuse_or_build(workspace.store, KIND, ALL, recipe, make)
 
 
+def report_verdict(report: Artifact, workspace: Workspace) -> str | None:
+    """Return why the policy of a report does not pass its gate, or ``None`` if it does."""
+    from beyondmimic_data.control.gate import verdict
+
+    return verdict(report.meta["protocols"], workspace.preset.closed_loop)
+
+
 @dg.asset(
     deps=[diffusion_policy],
     group_name="stage_2_diffusion",
@@ -67,6 +74,26 @@ def closed_loop_report(
     with plain_failures():
         report = build_report(workspace, progress_of(context))
     return materialised(report, _shown(report))
+
+
+@dg.asset_check(
+    asset=closed_loop_report,
+    description="The diffusion policy reaches the preset's success rates in closed loop.",
+)
+def closed_loop_gate(workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+    """Show the gate's verdict; it does not block, because the bundle says by itself that it is unfit."""
+    from beyondmimic_data.control.gate import shortfalls
+
+    with plain_failures():
+        policy = find_diffusion(workspace, build_dataset(workspace))
+        report = find_report(workspace, policy) if policy is not None else None
+    if report is None:
+        return dg.AssetCheckResult(passed=False, description="there is no report of the present policy")
+    why = report_verdict(report, workspace)
+    failed = shortfalls(report.meta["protocols"], workspace.preset.closed_loop)
+    return dg.AssetCheckResult(
+        passed=why is None, description=why or "passed", metadata={"shortfalls": table(failed)}
+    )
 
 
 def _without_pictures(markdown: str) -> str:

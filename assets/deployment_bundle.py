@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets import recipes
 from assets.building import ALL, Progress, reuse_or_build
+from assets.closed_loop_report import build_report, closed_loop_report, report_verdict
 from assets.diffusion_policy import build_diffusion, diffusion_policy
 from assets.presentation import materialised, plain_failures, progress_of, table
 from assets.workspace import Workspace
@@ -17,9 +18,15 @@ KIND = "bundles"
 PARITY = "parity.json"
 
 
-def find_bundle(workspace: Workspace, policy: Artifact) -> Artifact | None:
-    """Return the bundle of a diffusion policy under the present configuration."""
-    return workspace.store.find(KIND, ALL, recipes.bundle_recipe(policy.version, workspace.preset))
+def wanted_recipe(workspace: Workspace, report: Artifact) -> str:
+    """Return the recipe of the bundle of a report's policy."""
+    policy = report.meta["parents"][0]["version"]
+    return recipes.bundle_recipe(policy, report.version, workspace.preset)
+
+
+def find_bundle(workspace: Workspace, report: Artifact) -> Artifact | None:
+    """Return the bundle of a report's policy under the present configuration."""
+    return workspace.store.find(KIND, ALL, wanted_recipe(workspace, report))
 
 
 def build_deployment(workspace: Workspace, progress: Progress) -> Artifact:
@@ -29,18 +36,26 @@ def build_deployment(workspace: Workspace, progress: Progress) -> Artifact:
         GateError: no skill may teach.
         BeyondMimicError: the export computes something else than the policy.
     """
+    report = build_report(workspace, progress)
     policy = build_diffusion(workspace, progress)
 
     def make(build: Build) -> None:
-        from beyondmimic_data.deploy.bundle import build_bundle
+        from beyondmimic_data.deploy.bundle import ClosedLoopVerdict, build_bundle
 
+        why = report_verdict(report, workspace)
+        success = {name: f.get("success_rate") for name, f in report.meta["protocols"].items()}
+        verdict = ClosedLoopVerdict(why is None, why, success)
+        progress(f"bundle: {verdict.sentence}")
         lineage = ancestry(workspace.store, policy)
-        result = build_bundle(policy.path, build.path, workspace.preset.deploy, lineage)
+        result = build_bundle(policy.path, build.path, workspace.preset.deploy, lineage, verdict)
         progress(f"bundle: ONNX equals torch within {result['parity']['max_abs_err']:.1e}")
-        build.meta |= {"parents": [describe(policy)], "engines": result["engines"]}
+        build.meta |= {
+            "parents": [describe(policy), describe(report)],
+            "engines": result["engines"],
+            "closed_loop": verdict.sentence,
+        }
 
-    recipe = recipes.bundle_recipe(policy.version, workspace.preset)
-    return reuse_or_build(workspace.store, KIND, ALL, recipe, make)
+    return reuse_or_build(workspace.store, KIND, ALL, wanted_recipe(workspace, report), make)
 
 
 def ancestry(store: ArtifactStore, artifact: Artifact) -> list[dict[str, str]]:
@@ -58,14 +73,15 @@ def ancestry(store: ArtifactStore, artifact: Artifact) -> list[dict[str, str]]:
 
 
 @dg.asset(
-    deps=[diffusion_policy],
+    deps=[diffusion_policy, closed_loop_report],
     group_name="deployment",
     kinds={"onnx", "tensorrt"},
     owners=["team:deployment"],
     code_version=versions.DEPLOYMENT,
     description=(
         "ONNX denoiser with its contract, normaliser, lineage and a player without torch; TensorRT for RTX "
-        "engines where that package is installed. The ONNX file computes what torch computes."
+        "engines where that package is installed. The ONNX file computes what torch computes. A policy that "
+        "failed its closed-loop gate is marked as unfit."
     ),
 )
 def deployment_bundle(
@@ -106,6 +122,7 @@ def _shown(bundle: Artifact) -> dict[str, Any]:
         if p.is_file()
     ]
     return {
+        "closed_loop": bundle.meta["closed_loop"],
         "parity": dg.MetadataValue.json(read_json(bundle.path / PARITY)),
         "engines": table(engines),
         "files": table(files),

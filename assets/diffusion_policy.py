@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets import recipes
 from assets.building import ALL, Progress, reuse_or_build
-from assets.dataset import build_dataset, dataset
+from assets.dataset import build_dataset, dataset, rolled_out_latency
 from assets.presentation import materialised, picture, plain_failures, progress_of, table
 from assets.warm_start import Start, shipped_start, start_of
 from assets.workspace import Workspace
@@ -61,12 +61,19 @@ def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
 
     def make(build: Build) -> None:
         from assets.diffusion_windows import DatasetWindows
+        from beyondmimic_data.control.judge import ClosedLoopJudge
         from beyondmimic_data.diffusion.contract import g1_contract
-        from beyondmimic_data.diffusion.train import train
+        from beyondmimic_data.diffusion.train import recorded_windows, train
 
-        windows = DatasetWindows(data, config.window)
+        windows = DatasetWindows(data, config.window, config.skill_weights)
         contract = g1_contract(workspace.preset.control)
         contract.require_names(windows.joint_names, windows.body_names, str(data.path))
+        judge = ClosedLoopJudge(
+            recorded_windows(windows, config.seed),
+            workspace.preset,
+            runs=config.check_runs,
+            latency_ms=rolled_out_latency(data, workspace),
+        )
         figures = train(
             windows,
             config,
@@ -74,6 +81,7 @@ def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
             build.path,
             warm_start=start.path if start else None,
             progress=lambda point: progress(_line(point)),
+            judge=judge,
         )
         build.meta |= {
             "parents": [describe(data)],
@@ -108,6 +116,27 @@ def diffusion_policy(
     return materialised(artifact, _shown(artifact), recipe=artifact.meta["base"])
 
 
+@dg.asset_check(
+    asset=diffusion_policy,
+    description="In the trials of its training the policy stayed up; a loss says nothing about that.",
+)
+def stays_up(workspace: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
+    """Show what the best trial came to; it does not block, because the report examines the policy itself."""
+    with plain_failures():
+        policy = find_diffusion(workspace, build_dataset(workspace))
+    if policy is None:
+        return dg.AssetCheckResult(passed=False, description="there is no policy of the present dataset")
+    best, required = policy.meta["figures"]["best_trial"], workspace.preset.diffusion.min_upright
+    if best is None:
+        why = "it was never tried: diffusion.check_minutes is not set"
+        return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=why)
+    return dg.AssetCheckResult(
+        passed=best["upright"] >= required,
+        description=f"up {best['upright']:.0%} of the time in its best trial, {required:.0%} required",
+        metadata=dict(best),
+    )
+
+
 def _line(point: dict[str, float]) -> str:
     return (
         f"diffusion: step {point['step']:.0f}, loss {point['loss']:.4f}, "
@@ -122,6 +151,8 @@ def _shown(artifact: Artifact) -> dict[str, Any]:
         "loss": picture(artifact.path / "loss.png"),
         "validation_loss": figures["validation_loss"],
         "validation_by_level": table([{"noise_level": level, **values} for level, values in levels.items()]),
+        "best_trial": dg.MetadataValue.json(figures["best_trial"]),
+        "trials": table(read_json(artifact.path / TRAINING)["trials"]),
         "steps": figures["steps"],
         "samples_per_s": figures["samples_per_s"],
         "parameters": figures["parameters"],

@@ -90,10 +90,12 @@ def report_recipe(diffusion_version: str, preset: Preset) -> str:
     )
 
 
-def bundle_recipe(diffusion_version: str, preset: Preset) -> str:
+def bundle_recipe(diffusion_version: str, report_version: str, preset: Preset) -> str:
     """Return the recipe of a deployment bundle; engines depend on which TensorRT is installed."""
     tools = {name: _installed(name) for name in ENGINE_PACKAGES}
-    return hash_value(["deployment_bundle", versions.DEPLOYMENT, diffusion_version, tools, preset.deploy])
+    return hash_value(
+        ["deployment_bundle", versions.DEPLOYMENT, diffusion_version, report_version, tools, preset.deploy]
+    )
 
 
 def _installed(package: str) -> str | None:

@@ -5,7 +5,7 @@ import dataclasses
 from assets import closed_loop_report, dataset, deployment_bundle, diffusion_policy, motion, rollouts
 from assets import tracking_policy as tracking
 from assets.building import ALL, failure
-from assets.recipes import bundle_recipe, diffusion_base, policy_base, report_recipe
+from assets.recipes import diffusion_base, policy_base, report_recipe
 from assets.workspace import Workspace
 from storage.artifacts import Artifact
 
@@ -70,13 +70,17 @@ def combined_status(workspace: Workspace) -> list[StageStatus]:
         later = _later("closed_loop_report", "deployment_bundle")
         return [*stages, StageStatus("diffusion_policy", base, False, why), *later]
     report = closed_loop_report.find_report(workspace, policy)
-    bundle = deployment_bundle.find_bundle(workspace, policy)
     report_wanted = report_recipe(policy.version, workspace.preset)
-    bundle_wanted = bundle_recipe(policy.version, workspace.preset)
-    return [
-        *stages,
+    stages += [
         StageStatus("diffusion_policy", base, True),
         _status(workspace, "closed_loop_report", closed_loop_report.KIND, ALL, report_wanted, report),
+    ]
+    if report is None:
+        return [*stages, *_later("deployment_bundle")]
+    bundle = deployment_bundle.find_bundle(workspace, report)
+    bundle_wanted = deployment_bundle.wanted_recipe(workspace, report)
+    return [
+        *stages,
         _status(workspace, "deployment_bundle", deployment_bundle.KIND, ALL, bundle_wanted, bundle),
     ]
 

@@ -5,14 +5,42 @@ listed with their sources in METHOD; where a preset departs from them its docstr
 """
 
 import dataclasses
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from beyondmimic_data.errors import ConfigError
 
 Range = tuple[float, float]
 Representation = Literal["body_pos", "joint_rot"]
+ActionLabel = Literal["action_clean", "action_noise_free"]
+Precision = Literal["auto", "float32", "bfloat16"]
+SamplerName = Literal["plan_first", "rolling", "full"]
 NoiseKind = Literal["none", "white", "ou"]
 NOISE_KINDS: tuple[NoiseKind, ...] = ("none", "white", "ou")
+
+
+def named_numbers(field: str, entries: Sequence[str], names: Collection[str]) -> dict[str, float]:
+    """Return the numbers of entries such as ``walk=0.5``.
+
+    Args:
+        field: name of the setting, for the error.
+        entries: ``name=number`` each, a number of at least 0.
+        names: what may be named.
+
+    Raises:
+        ConfigError: an entry that is no such pair, or names something else.
+    """
+    found: dict[str, float] = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        expected = "name=number, a number of at least 0 and a name of " + ", ".join(sorted(names))
+        try:
+            found[name] = float(value)
+        except ValueError as error:
+            raise ConfigError(field, entry, expected) from error
+        if name not in names or not 0 <= found[name] < float("inf"):
+            raise ConfigError(field, entry, expected)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,7 +357,7 @@ class RolloutConfig:
             ConfigError: a negative share of ``noise_shares``, or all are zero.
         """
         if min(self.noise_shares) < 0 or sum(self.noise_shares) <= 0:
-            raise ConfigError("rollouts.noise_shares", self.noise_shares, "shares of at least 0, one above it")
+            raise ConfigError("rollouts.noise_shares", self.noise_shares, "shares of at least 0, one above")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -358,12 +386,26 @@ class DiffusionConfig:
     dropout: float = 0.3
     denoise_steps: int = 20
     smoothness_weight: float = 0.1
+    action_label: ActionLabel = "action_clean"
+    """Stored column that is the target: the teacher's output on its noisy observation, or on one without
+    noise."""
+    shared_levels: float = 0.0
+    """Share of windows whose future states have one level in common and whose actions have another; the
+    others draw a level a token (METHOD 2.5). It is what sampling visits: see ``loss.draw_noise``."""
+    skill_weights: tuple[str, ...] = ()
+    """``skill=weight`` each: how often windows of a skill are drawn, against 1 for every skill not named.
+    Without any, every window is drawn as often as any other."""
     batch_size: int = 512
     learning_rate: float = 1e-4
     warm_learning_rate: float = 1e-4
     """Peak of the learning rate after a warm start: a higher one unlearns first."""
     weight_decay: float = 1e-3
     warmup_steps: int = 10_000
+    max_grad_norm: float = 0.0
+    """Bound on the gradient's norm; 0 for none."""
+    precision: Precision = "auto"
+    """Of the network's products in training: ``auto`` times both on a CPU and takes the faster; a GPU takes
+    bfloat16."""
     max_steps: int = 1_000_000
     minutes: float | None = None
     ema_power: float = 0.75
@@ -372,6 +414,12 @@ class DiffusionConfig:
     shipped_start: bool = True
     """Let a first training start from the policy that ships, if it is of this architecture."""
     checkpoint_minutes: float = 2.0
+    check_minutes: float | None = None
+    """Minutes between trials in closed loop, whose best is kept; ``None`` keeps the last weights untried."""
+    check_runs: int = 32
+    """Robots of a trial."""
+    min_upright: float = 0.9
+    """Share of the time that robots must be up in the best trial."""
     seed: int = 42
 
     @property
@@ -381,12 +429,30 @@ class DiffusionConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PlanFirstConfig:
+    """Sampling that plans states first and then tells the action from them (``diffusion.plan_first``)."""
+
+    state_calls: int = 3
+    """Network calls that denoise states."""
+    start_level: int = 15
+    """Level to which the last plan is noised before the next one starts from it (METHOD 2.8's for states)."""
+    end_level: int = 0
+    """Level of the states while the action is told from them: 0 believes the plan to the letter."""
+    action_calls: int = 2
+    """Network calls that denoise the action."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ClosedLoopConfig:
     """Closed-loop evaluation and its video."""
 
     protocols: tuple[str, ...] = ("stand_perturb", "joystick")
+    min_success: tuple[str, ...] = ("stand_perturb=0.9", "joystick=0.5")
+    """``protocol=rate`` each: success rates that a policy must reach in its report to pass."""
     seeds: int = 50
-    rolling: bool = True
+    sampler: SamplerName = "plan_first"
+    """How plans are made; ``rolling`` and ``full`` are the published ways."""
+    plan_first: PlanFirstConfig = PlanFirstConfig()
     guidance_scale: float = 2.0
     video_seconds: float = 12.0
     video_width: int = 640
@@ -537,8 +603,18 @@ def test() -> Preset:
             minutes=None,
             warmup_steps=5,
             shipped_start=False,
+            precision="float32",
+            check_minutes=10.0,
+            check_runs=2,
+            min_upright=0.0,
         ),
-        closed_loop=ClosedLoopConfig(seeds=2, video_seconds=1.0, video_width=160, video_height=120),
+        closed_loop=ClosedLoopConfig(
+            min_success=("stand_perturb=0.0", "joystick=0.0"),
+            seeds=2,
+            video_seconds=1.0,
+            video_width=160,
+            video_height=120,
+        ),
         deploy=DeployConfig(parity_windows=4),
     )
 

@@ -71,6 +71,7 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
         ("run",): (of_preset(o.Run), verbs.run),
         ("train",): (of_preset(o.Train), verbs.train),
         ("collect",): (of_preset(o.Collect), verbs.collect),
+        ("distill",): (of_preset(o.Distill), verbs.distill),
         ("ui",): (lambda _: o.Ui, verbs.ui),
         ("motions", "check"): (lambda _: o.MotionsCheck, verbs.motions_check),
         ("motions", "synth"): (lambda _: o.MotionsSynth, verbs.motions_synth),

@@ -43,6 +43,11 @@ class Collect(Run):
 
 
 @dataclasses.dataclass(frozen=True)
+class Distill(Run):
+    """Train the diffusion policy on what `collect` with the same options left; no report, no bundle."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Ui:
     """Open the Dagster UI, with the sensors and schedules that keep the graph up to date."""
 
@@ -102,6 +107,26 @@ class Bench:
     """What to time."""
     motions: Path | None = None
     """BVH file or folder for `retarget`, which needs one and exits 1 if a figure is over its limit."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyClosedLoop:
+    """Play one protocol with every combination of some settings of the closed loop, at the same seeds."""
+
+    protocol: str
+    """What the policy has to do, such as joystick."""
+    vary: tuple[str, ...]
+    """`field=value,value` each; fields as in the preset's closed loop, such as guidance.scale=1,2,4."""
+    policy: str | None = None
+    """`shipped`, or the folder of a diffusion policy; the store's last one by default."""
+    seeds: int = 32
+    """Runs of each combination, all at once."""
+    seed: int | None = None
+    """Seed of starts, latency, pushes, commands and noise; the preset's by default."""
+    picture: Path | None = None
+    """PNG file to draw success and falls into."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

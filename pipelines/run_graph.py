@@ -16,6 +16,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from assets.building import ALL
 from assets.closed_loop_report import REPORT
 from assets.dataset import find_dataset, rollouts_or_reason, survey
+from assets.diffusion_policy import find_diffusion
 from assets.motion import find_motion
 from assets.motion_folder import SYNTHESISED, add_motions, add_synthesised
 from assets.partitions import SKILLS
@@ -94,6 +95,10 @@ class GraphRun:
     def dataset(self) -> Outcome:
         """Make the dataset version of all skills that may teach."""
         return self._execute(combined_pipeline.name, None, None, COMBINED_ASSETS[:1])
+
+    def diffusion(self) -> Outcome:
+        """Train the diffusion policy on the dataset that is there."""
+        return self._execute(combined_pipeline.name, None, None, COMBINED_ASSETS[:2])
 
     def _execute(self, job: str, token: str | None, partition: str | None, assets: Sequence[str]) -> Outcome:
         tags = {DRIVER_TAG: driver(), **({TOKEN_TAG: token} if token else {})}
@@ -195,6 +200,35 @@ def collect_skills(
     }
 
 
+def train_diffusion(workspace: Workspace, motions: Sequence[Path], cluster: Cluster) -> dict[str, Any]:
+    """Train the diffusion policy on the dataset that the store holds for the workspace's numbers.
+
+    Args:
+        workspace: where, and with which numbers.
+        motions: files and folders to add to the motion folder.
+        cluster: where actors run.
+
+    Returns:
+        ``policy``, its folder, ``version``, and the figures of its training.
+
+    Raises:
+        BeyondMimicError: there is no such dataset, or training failed.
+    """
+    if find_dataset(workspace) is None:
+        raise GateError(
+            f"there is no dataset to train on; run `collect` first: {survey(workspace).reasons()}"
+        )
+    with _opened(workspace, motions, cluster, synthesise=False) as (graph, _):
+        outcome = _interruptible(graph.diffusion)
+    if not outcome.ok:
+        raise BeyondMimicError(str(outcome.problem))
+    data = find_dataset(workspace)
+    policy = find_diffusion(workspace, data) if data is not None else None
+    if policy is None:
+        raise BeyondMimicError("the dataset changed while the policy was trained; train it again")
+    return {"policy": str(policy.path), "version": policy.version, **policy.meta["figures"]}
+
+
 def _chosen(keys: Sequence[str], skills: Sequence[str]) -> list[str]:
     """Return the skills that were asked for, in the order of all; every skill where none was.
 
@@ -210,11 +244,12 @@ def _chosen(keys: Sequence[str], skills: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def _opened(
-    workspace: Workspace, motions: Sequence[Path], cluster: Cluster
+    workspace: Workspace, motions: Sequence[Path], cluster: Cluster, *, synthesise: bool = True
 ) -> Iterator[tuple[GraphRun, list[str]]]:
     """Fill the motion folder and open Dagster's instance; gives the graph and its skills."""
     remember(workspace)
-    add_synthesised(workspace)
+    if synthesise:
+        add_synthesised(workspace)
     add_motions(workspace, motions)
     with open_instance() as instance:
         end_interrupted_runs(instance)

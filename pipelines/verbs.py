@@ -63,6 +63,15 @@ def collect(options: o.Collect) -> Result:
     return Result(document, _collection_text(document), ok=all(line["problem"] is None for line in lines))
 
 
+def distill(options: o.Distill) -> Result:
+    """Train the diffusion policy on the present dataset."""
+    from beyondmimic_data.cluster import Cluster
+    from pipelines.run_graph import train_diffusion
+
+    document = train_diffusion(_workspace_of(options), _paths_of(options), Cluster())
+    return Result(document, figures_text(document))
+
+
 def ui(options: o.Ui) -> Result:
     """Run the UI until it is interrupted."""
     from pipelines.ui import HOST, running_ui

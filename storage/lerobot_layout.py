@@ -19,7 +19,9 @@ FILE_MB = 100
 """Largest Parquet file, MiB; the library's own default."""
 
 ACTIONS = {"action": "action_clean", "action.executed": "action_cmd"}
-"""Features that are one column of the store, named by joint."""
+"""Features that are one column of the store, named by joint; the layout needs them."""
+MORE_ACTIONS = {"action.noise_free": "action_noise_free"}
+"""The same, where the store has them."""
 PHASE = "phase"
 APART = ("clip_id",)
 """Columns that are no feature: an episode's clip stands in its metadata, by name."""
@@ -83,11 +85,13 @@ def features_of(schema: StepSchema) -> tuple[Feature, ...]:
     Raises:
         StoreError: the steps hold no action.
     """
-    apart = {*ACTIONS.values(), PHASE, *APART}
+    more = {name: source for name, source in MORE_ACTIONS.items() if source in schema.slices}
+    actions = ACTIONS | more
+    apart = {*actions.values(), PHASE, *APART}
     state = [column for column in schema.columns if column.name not in apart]
     names = tuple(name for column in state for name in element_names(column))
     features = [Feature("observation.state", "float32", names, _places(schema, state))]
-    for name, source in ACTIONS.items():
+    for name, source in actions.items():
         column = schema.column(source)
         features.append(Feature(name, "float32", column.names, _places(schema, [column])))
     if PHASE in schema.slices:

@@ -4,14 +4,14 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import torch
 
 from beyondmimic_data import rotations
-from beyondmimic_data.config import ControlConfig, Range
+from beyondmimic_data.config import ControlConfig, PlanFirstConfig, Range, SamplerName
 from beyondmimic_data.diffusion.frames import Frames, concatenate, frames_from_state
+from beyondmimic_data.diffusion.plan_first import PlanFirstSampler
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.rolling import RollingSampler
 from beyondmimic_data.diffusion.sampler import FullSampler, Guidance, Keyframes, Plan, gaussian
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 FALLEN_HEAD_HEIGHT = 0.2
 """m; a head below it has fallen (METHOD 2.11)."""
 LOG_SECONDS = 10.0
-
-SamplerName = Literal["rolling", "full"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +92,8 @@ class ClosedLoop:
         starts: Frames,
         control: ControlConfig,
         *,
-        sampler: SamplerName = "rolling",
+        sampler: SamplerName = "plan_first",
+        plan_first: PlanFirstConfig | None = None,
         latency_ms: Range = (0.0, 0.0),
         seed: int = 0,
         num_threads: int = 0,
@@ -105,7 +104,8 @@ class ClosedLoop:
             policy: in evaluation mode.
             starts: past and current states (N, past + 1, ...) of one robot each.
             control: control and physics rates.
-            sampler: rolling inference, or every plan from noise.
+            sampler: how plans are made.
+            plan_first: levels and calls of that sampler, its defaults if none are given.
             latency_ms: range of the delay between a command and its effect, drawn for each robot.
             seed: of latency and denoising.
             num_threads: physics threads; 0 takes every core.
@@ -141,9 +141,13 @@ class ClosedLoop:
         """The last plan; none before the first step."""
         generator = torch.Generator(device=policy.device).manual_seed(seed)
         noise = gaussian(generator, policy.device)
-        self.sampler: RollingSampler | FullSampler = (
-            RollingSampler(policy, noise) if sampler == "rolling" else FullSampler(policy, noise)
-        )
+        self.sampler: PlanFirstSampler | RollingSampler | FullSampler
+        if sampler == "plan_first":
+            self.sampler = PlanFirstSampler(policy, noise, plan_first or PlanFirstConfig())
+        elif sampler == "rolling":
+            self.sampler = RollingSampler(policy, noise)
+        else:
+            self.sampler = FullSampler(policy, noise)
 
     def step(self, steering: Steering, push: np.ndarray | None) -> float:
         """Push, plan, execute the current action and observe; returns the time of planning in s."""

@@ -41,8 +41,14 @@ def get_protocol(name: str) -> Protocol:
 def pick_starts(
     folder: Path, policy: DiffusionPolicy, protocol: Protocol, n: int, seed: int
 ) -> Frames | None:
+    """Draw n of the starts recorded beside a policy; see ``draw_starts``."""
+    return draw_starts(RecordedWindows.load(folder), policy, protocol, n, seed)
+
+
+def draw_starts(
+    recorded: RecordedWindows, policy: DiffusionPolicy, protocol: Protocol, n: int, seed: int
+) -> Frames | None:
     """Draw n recorded starts that fit a protocol, or return ``None`` where no recorded window does."""
-    recorded = RecordedWindows.load(folder)
     frames = frames_from_rows(recorded.rows[:, : policy.current + 1], recorded.columns)
     fitting = protocol.start(frames).nonzero().flatten()
     if not len(fitting):
@@ -84,7 +90,8 @@ def run_protocol(
         policy,
         starts,
         preset.control,
-        sampler="rolling" if config.rolling else "full",
+        sampler=config.sampler,
+        plan_first=config.plan_first,
         latency_ms=latency_ms,
         seed=config.seed,
     )
@@ -134,7 +141,7 @@ def evaluate_closed_loop(
     latency = preset.randomisation.latency_ms if latency_ms is None else latency_ms
     result: dict[str, Any] = {
         "representation": policy.config.representation,
-        "sampler": "rolling" if config.rolling else "full",
+        "sampler": config.sampler,
         "guidance_scale": config.guidance_scale,
         "latency_range_ms": list(latency),
         "protocols": {},

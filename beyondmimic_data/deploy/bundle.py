@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 README = """# Deployment bundle
 
+{verdict}
+
 * `denoiser.onnx`: the network; one call takes a noisy window and predicts it clean. Its metadata holds the
   contract.
 * `contract.json`: names, order, units and scales of states and actions, noise schedule, checkpoint hash.
@@ -38,8 +40,31 @@ README = """# Deployment bundle
 """
 
 
+@dataclasses.dataclass(frozen=True)
+class ClosedLoopVerdict:
+    """What the closed-loop report of a policy came to."""
+
+    passed: bool
+    """Whether it reached every success rate asked of it."""
+    why: str | None
+    """What it failed."""
+    success: dict[str, float | None]
+    """Success rate by protocol, ``None`` where one was not run."""
+
+    @property
+    def sentence(self) -> str:
+        """Return what a deployer reads first."""
+        if self.passed:
+            return "The policy passed its closed-loop gate."
+        return f"**Not fit for a robot: the policy failed its closed-loop gate.** {self.why}."
+
+
 def build_bundle(
-    policy_folder: Path, out: Path, config: DeployConfig, lineage: Sequence[dict[str, Any]] | dict[str, Any]
+    policy_folder: Path,
+    out: Path,
+    config: DeployConfig,
+    lineage: Sequence[dict[str, Any]] | dict[str, Any],
+    closed_loop: ClosedLoopVerdict,
 ) -> dict[str, Any]:
     """Export a trained policy into a folder, and prove that the export computes the same.
 
@@ -48,6 +73,7 @@ def build_bundle(
         out: folder to fill.
         config: operator set, tolerance, engine targets.
         lineage: what the policy descends from, as plain JSON values.
+        closed_loop: what its closed-loop report came to; stands in the contract and in the README.
 
     Returns:
         ``onnx_sha256``, ``checkpoint_sha256``, ``parity``, ``engines`` and ``files`` with their sizes.
@@ -69,9 +95,9 @@ def build_bundle(
     checkpoint = hash_file(policy_folder / WEIGHTS)
     onnx_sha256 = hash_file(onnx_path)
     document = contract_document(policy)
-    write_json(
-        out / "contract.json", {**document, "checkpoint_sha256": checkpoint, "onnx_sha256": onnx_sha256}
-    )
+    hashes = {"checkpoint_sha256": checkpoint, "onnx_sha256": onnx_sha256}
+    examined = {"closed_loop": dataclasses.asdict(closed_loop)}
+    write_json(out / "contract.json", {**document, **hashes, **examined})
     write_json(
         out / "normaliser.json",
         {"states": _ranges(policy.state_normaliser), "actions": _ranges(policy.action_normaliser)},
@@ -79,7 +105,7 @@ def build_bundle(
     write_bytes(out / "emphasis.npz", _matrices(policy))
     write_json(out / "lineage.json", {"checkpoint_sha256": checkpoint, "made_of": lineage})
     shutil.copyfile(Path(player.__file__), out / "player.py")
-    write_bytes(out / "README.md", README.encode())
+    write_bytes(out / "README.md", README.format(verdict=closed_loop.sentence).encode())
     (out / "engines").mkdir(exist_ok=True)
     engines = build_engines(onnx_path, config.tensorrt_targets, out / "engines")
     write_json(out / "engines" / "engines.json", engines)

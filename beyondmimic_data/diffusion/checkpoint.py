@@ -17,6 +17,7 @@ from beyondmimic_data.files import atomic_path
 
 CHECKPOINT = Path("scratch") / "checkpoint.safetensors"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+RECORDED_FIELDS = ("step", "seconds", "skipped", "curve", "validation", "trials", "notes")
 
 
 @dataclasses.dataclass
@@ -40,6 +41,10 @@ class TrainingState:
     """One point a log line."""
     validation: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     """One point a checkpoint."""
+    trials: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    """One point a trial in closed loop: step, minutes, score and what it is made of."""
+    best: list[torch.Tensor] = dataclasses.field(default_factory=list)
+    """Averaged weights of the trial with the highest score; none before the first trial."""
     notes: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What was decided at the start: warm start, windows."""
 
@@ -49,8 +54,11 @@ class TrainingState:
     def save(self, folder: Path, fingerprint: str) -> None:
         """Write the checkpoint atomically."""
         tensors = {f"policy.{k}": v for k, v in self.policy.state_dict().items()}
-        for (name, parameter), average in zip(self._parameters(), self.average.values):
+        for index, (name, parameter) in enumerate(self._parameters()):
+            average = self.average.values[index]
             tensors[f"average.{name}"] = average
+            if self.best:
+                tensors[f"best.{name}"] = self.best[index]
             for moment, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"{moment}.{name}"] = torch.as_tensor(value)
         tensors["generator"] = self.generator.get_state()
@@ -58,7 +66,7 @@ class TrainingState:
         document = {
             "fingerprint": fingerprint,
             "rng": self.rng.bit_generator.state,
-            **{f: getattr(self, f) for f in ("step", "seconds", "skipped", "curve", "validation", "notes")},
+            **{f: getattr(self, f) for f in RECORDED_FIELDS},
         }
         cpu = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         with atomic_path(folder / CHECKPOINT) as temporary:
@@ -91,6 +99,8 @@ class TrainingState:
         )
         for index, (name, parameter) in enumerate(self._parameters()):
             self.average.values[index].copy_(tensors[f"average.{name}"])
+            if f"best.{name}" in tensors:
+                self.best.append(tensors[f"best.{name}"].to(parameter.device))
             if f"exp_avg.{name}" in tensors:
                 self.optimiser.state[parameter] = {
                     moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS

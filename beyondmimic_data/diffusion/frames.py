@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from beyondmimic_data.config import ActionLabel
 from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.sim.backend import RobotState
 
@@ -19,8 +20,6 @@ ROW_FIELDS = {
     "joint_vel": 29,
 }
 """Columns of a stored row that make a state, with their widths."""
-ACTION_FIELD = "action_clean"
-"""Column of the training target: what the tracking policy asked for, undelayed and without noise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,13 +78,13 @@ def concatenate(parts: Sequence[Frames], dim: int = 0) -> Frames:
     )
 
 
-def require_columns(columns: Mapping[str, slice]) -> None:
-    """Check that rows hold every column that a state and an action need.
+def require_columns(columns: Mapping[str, slice], action: ActionLabel) -> None:
+    """Check that rows hold every column that a state and an action need; ``action`` names the target's.
 
     Raises:
         ConfigError: the first column that is missing or has another width.
     """
-    for name, width in {**ROW_FIELDS, ACTION_FIELD: 29}.items():
+    for name, width in {**ROW_FIELDS, action: 29}.items():
         if name not in columns:
             raise ConfigError(f"columns.{name}", "missing", f"a column of width {width}")
         found = columns[name].stop - columns[name].start

@@ -47,13 +47,23 @@ def draw_noise(
     """Draw a level in 0..K for each token; past and current states are clean, past actions are not.
 
     Actions beyond the horizon are left out: they do not count, and no token that counts attends to them.
+
+    A share ``config.shared_levels`` of the windows has what sampling visits instead: all future states at one
+    level, all actions at another, which in half of these windows is K. There the actions, past ones among
+    them, say nothing, and the current one has to be told from the states alone.
     """
     batch, window = states.shape[:2]
     actions = actions[:, : horizon(config)]
-    device = states.device
-    levels = torch.randint(
-        0, config.denoise_steps + 1, (2, batch, window), generator=generator, device=device
-    )
+    device, steps = states.device, config.denoise_steps
+
+    def uniform(*shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=generator, device=device)
+
+    levels = torch.randint(0, steps + 1, (2, batch, window), generator=generator, device=device)
+    if config.shared_levels > 0:
+        shared = levels[:, :, -1:].clone()
+        shared[1][uniform(batch, 1) < 0.5] = steps
+        levels = torch.where(uniform(batch, 1) < config.shared_levels, shared, levels)
     levels[0, :, : config.past + 1] = 0
     return NoisyBatch(
         states,

@@ -1,6 +1,9 @@
 """Optimiser, learning-rate schedule and moving average of the weights (METHOD 2.6)."""
 
 import math
+import statistics
+import time
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -33,6 +36,26 @@ def learning_rate(config: DiffusionConfig, step: int, done: float, *, warm: bool
     return peak * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
 
 
+def time_precisions(
+    denoiser: nn.Module, inputs: tuple[torch.Tensor, ...], seconds: float = 1.0
+) -> dict[str, float]:
+    """Return the seconds that a forward and backward pass takes in ``float32`` and in ``bfloat16``.
+
+    Passes of both alternate for about twice ``seconds``, after one of each that does not count.
+    """
+    taken: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    device = inputs[0].device.type
+    while sum(map(sum, taken.values())) < 2 * seconds:
+        for name, times in taken.items():
+            began = time.perf_counter()
+            with torch.autocast(device, torch.bfloat16, enabled=name == "bfloat16"):
+                states, actions = denoiser(*inputs)
+            (states.float().square().mean() + actions.float().square().mean()).backward()
+            times.append(time.perf_counter() - began)
+    denoiser.zero_grad(set_to_none=True)
+    return {name: statistics.median(times[1:] or times) for name, times in taken.items()}
+
+
 class MovingAverage:
     """Exponential moving average of parameters with decay 1 - (1 + step) ** -power, at most a bound."""
 
@@ -51,5 +74,11 @@ class MovingAverage:
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
         """Write the average into a module of the same shape."""
-        for parameter, value in zip(module.parameters(), self.values):
-            parameter.copy_(value)
+        write_parameters(module, self.values)
+
+
+@torch.no_grad()
+def write_parameters(module: nn.Module, values: Sequence[torch.Tensor]) -> None:
+    """Write values into the parameters of a module, in their order."""
+    for parameter, value in zip(module.parameters(), values, strict=True):
+        parameter.copy_(value)

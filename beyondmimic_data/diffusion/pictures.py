@@ -10,11 +10,14 @@ from beyondmimic_data.plots import save_figure
 
 
 def plot_training(
-    curve: Sequence[dict[str, float]], validation: Sequence[dict[str, Any]], path: Path
+    curve: Sequence[dict[str, float]],
+    validation: Sequence[dict[str, Any]],
+    trials: Sequence[dict[str, float]],
+    path: Path,
 ) -> None:
-    """Draw the loss over time and the last validation error of the current action by noise level."""
-    figure = Figure(figsize=(8, 3), dpi=80, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    """Draw the loss, the last validation error of the current action by noise level, and trials if any."""
+    figure = Figure(figsize=(11 if trials else 8, 3), dpi=80, layout="constrained")
+    left, right, *rest = figure.subplots(1, 3 if trials else 2)
     left.plot([p["step"] for p in curve], [p["loss"] for p in curve], label="training")
     left.plot([v["step"] for v in validation], [v["loss"] for v in validation], "o-", label="validation")
     left.set(xlabel="step", ylabel="loss", yscale="log")
@@ -23,4 +26,11 @@ def plot_training(
     right.plot([int(k) for k in by_level], [v["action_rms"] for v in by_level.values()], "o-")
     right.set(xlabel="noise level", ylabel="RMS error of the current action")
     right.set_ylim(bottom=0)
+    for axes in rest:
+        minutes = [t["minutes"] for t in trials]
+        for name in sorted(set(trials[0]) - {"step", "minutes"}):
+            axes.plot(minutes, [t[name] for t in trials], "o-", label=name.replace("_", " "))
+        axes.set(xlabel="minutes of training", ylabel="closed loop")
+        axes.set_ylim(bottom=0)
+        axes.legend()
     save_figure(figure, path)

@@ -12,7 +12,7 @@ import torch
 from beyondmimic_data.config import DiffusionConfig
 from beyondmimic_data.diffusion.contract import Contract
 from beyondmimic_data.diffusion.emphasis import EmphasisProjection
-from beyondmimic_data.diffusion.frames import ACTION_FIELD, Frames, frames_from_rows
+from beyondmimic_data.diffusion.frames import Frames, frames_from_rows
 from beyondmimic_data.diffusion.model import Denoiser
 from beyondmimic_data.diffusion.normaliser import RangeNormaliser
 from beyondmimic_data.diffusion.policy_files import CONFIG, WEIGHTS
@@ -95,7 +95,7 @@ class DiffusionPolicy(torch.nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return physical features (B, T, D) and actions (B, T, J) of stored windows (B, T, 342)."""
         frames = frames_from_rows(rows, columns)
-        return self.representation.encode(frames, self.current), rows[..., columns[ACTION_FIELD]]
+        return self.representation.encode(frames, self.current), rows[..., columns[self.config.action_label]]
 
     def encode_history(self, history: Frames) -> tuple[torch.Tensor, CharacterFrame]:
         """Return past and current states (B, past + 1, D') in the space of the diffusion, and their frame."""

@@ -121,7 +121,7 @@ class Plan:
     features: torch.Tensor
     """(B, T, D) physical features relative to the character frame."""
     actions: torch.Tensor
-    """(B, past + 1, J) actions; the last one is the current step's, to be executed."""
+    """(B, n, J) actions; that of index ``past`` is the current step's, to be executed."""
     frame: CharacterFrame
     """The character frame in the world."""
     calls: int
@@ -188,8 +188,7 @@ def denoise(
     if observer is not None:
         observer(window, table.states[table.calls], table.actions[table.calls])
     clean = torch.where(known.mask[..., None], known.states, clean)
-    actions = policy.decode_actions(window.actions[:, : policy.current + 1])
-    return Plan(policy.decode_states(clean), actions, frame, table.calls)
+    return Plan(policy.decode_states(clean), policy.decode_actions(window.actions), frame, table.calls)
 
 
 def _known_states(observed: torch.Tensor, keyframes: Keyframes | None, like: torch.Tensor) -> Keyframes:

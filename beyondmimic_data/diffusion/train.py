@@ -14,9 +14,15 @@ from beyondmimic_data.config import DiffusionConfig
 from beyondmimic_data.diffusion.checkpoint import TrainingState
 from beyondmimic_data.diffusion.contract import Contract
 from beyondmimic_data.diffusion.frames import require_columns
-from beyondmimic_data.diffusion.loss import diffusion_loss, draw_noise, loss_by_level
+from beyondmimic_data.diffusion.loss import diffusion_loss, draw_noise, horizon, loss_by_level
 from beyondmimic_data.diffusion.normaliser import central_range
-from beyondmimic_data.diffusion.optimisation import MovingAverage, learning_rate, make_optimiser
+from beyondmimic_data.diffusion.optimisation import (
+    MovingAverage,
+    learning_rate,
+    make_optimiser,
+    time_precisions,
+    write_parameters,
+)
 from beyondmimic_data.diffusion.pictures import plot_training
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.policy_files import ARCHITECTURE_FIELDS, TRAINING
@@ -29,6 +35,8 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[dict[str, float]], None]
 """Called with each point of the training curve."""
+Judge = Callable[[DiffusionPolicy], dict[str, float]]
+"""Tries a policy in closed loop; returns ``score``, which decides, and what it is made of."""
 
 FIT_FRACTION = 0.1
 """Share of the windows that the normaliser is fitted on (METHOD 2.5)."""
@@ -40,6 +48,8 @@ VALIDATION_WINDOWS = 256
 VALIDATION_LEVELS = 5
 """Noise levels, evenly spaced, at which the validation loss is reported."""
 LOG_SECONDS = 10.0
+WORTHWHILE_GAIN = 1.1
+"""How many times faster bfloat16 must be on a CPU to be taken."""
 MAX_SKIPPED = 10
 """Consecutive steps with a loss that is not finite before training gives up."""
 
@@ -52,13 +62,15 @@ def train(
     *,
     warm_start: Path | None = None,
     progress: Progress | None = None,
+    judge: Judge | None = None,
     device: torch.device | str | None = None,
 ) -> dict[str, Any]:
     """Train a diffusion policy and write it into a folder.
 
     The folder receives the averaged weights, ``config.json``, ``training.json``, ``loss.png`` and some
     recorded windows; a checkpoint in ``scratch/`` lets a killed run go on where it stopped. Training ends
-    after ``config.max_steps`` or ``config.minutes``, whichever comes first.
+    after ``config.max_steps`` or ``config.minutes``, whichever comes first; trials in closed loop are part of
+    the minutes.
 
     Args:
         windows: dataset of windows.
@@ -68,6 +80,8 @@ def train(
         warm_start: folder of an earlier policy to start from; one of another architecture is not used,
             which is logged and stands in the result.
         progress: called with each point of the curve.
+        judge: tries the averaged weights every ``config.check_minutes``; those with the highest score are
+            what is written. Without one the last weights are.
         device: where to train; a GPU if there is one.
 
     Returns:
@@ -78,7 +92,7 @@ def train(
         StoreError: there is no training window, a window is not finite, or a checkpoint cannot be used.
         BeyondMimicError: the loss stayed non-finite.
     """
-    require_columns(windows.columns)
+    require_columns(windows.columns, config.action_label)
     if windows.num_windows(TRAIN) == 0:
         raise StoreError("the dataset holds no training window; collect longer episodes, or more of them")
     process.prepare(torch.get_num_threads())
@@ -90,7 +104,7 @@ def train(
         fingerprint = hash_value([config, contract, str(warm_start)])
         if state.restore(folder, fingerprint):
             log.info("training goes on at step %d, after %.1f minutes", state.step, state.seconds / 60)
-        _optimise(state, windows, folder, fingerprint, progress, started)
+        _optimise(state, windows, folder, fingerprint, progress, judge, started)
     return _finish(state, windows, folder)
 
 
@@ -111,14 +125,42 @@ def _initial_state(
         else:
             normaliser.fit(low, high)
     policy.to(device)
+    generator = torch.Generator(device=device).manual_seed(config.seed)
+    bfloat16, why = _use_bfloat16(policy, device)
+    log.info("training in %s: %s", "bfloat16" if bfloat16 else "float32", why)
     return TrainingState(
         policy=policy,
         optimiser=make_optimiser(policy.denoiser, config),
         average=MovingAverage(policy.denoiser, config),
         rng=rng,
-        generator=torch.Generator(device=device).manual_seed(config.seed),
-        notes={"warm_start": note, "train_windows": windows.num_windows(TRAIN)},
+        generator=generator,
+        notes={
+            "warm_start": note,
+            "train_windows": windows.num_windows(TRAIN),
+            "bfloat16": bfloat16,
+            "precision": why,
+        },
     )
+
+
+def _use_bfloat16(policy: DiffusionPolicy, device: torch.device) -> tuple[bool, str]:
+    """Decide the precision of the network's products, and say why."""
+    config = policy.config
+    if config.precision != "auto":
+        return config.precision == "bfloat16", "as configured"
+    if device.type == "cuda":
+        return True, "a GPU"
+    batch, actions = config.batch_size, horizon(config)
+    levels = torch.full((batch, config.window), config.denoise_steps)
+    inputs = (
+        torch.randn(batch, config.window, policy.emphasis.dim_out),
+        torch.randn(batch, actions, policy.num_joints),
+        levels,
+        levels[:, :actions],
+    )
+    seconds = time_precisions(policy.denoiser, inputs)
+    gain = seconds["float32"] / seconds["bfloat16"]
+    return gain > WORTHWHILE_GAIN, f"bfloat16 is {gain:.2f} times as fast on this CPU"
 
 
 def _data_range(
@@ -201,12 +243,13 @@ def _optimise(
     folder: Path,
     fingerprint: str,
     progress: Progress | None,
+    judge: Judge | None,
     started: float,
 ) -> None:
-    """Run steps until the budget is spent, logging and saving on the way."""
+    """Run steps until the budget is spent, logging, trying and saving on the way."""
     config = state.policy.config
     before = state.seconds
-    saved = logged = started
+    saved = logged = tried = started
     first_step, recent, bad = state.step, [], 0
     while (done := _fraction_done(state, config)) < 1.0:
         rate = learning_rate(config, state.step, done, warm=state.notes["warm_start"]["used"])
@@ -230,10 +273,25 @@ def _optimise(
         if now - logged >= LOG_SECONDS or finished:
             _report(state, recent, (now - logged) / max(1, state.step - first_step), rate, progress)
             logged, first_step, recent = now, state.step, []
-        if now - saved >= 60 * config.checkpoint_minutes or finished:
+        due = config.check_minutes is not None and now - tried >= 60 * config.check_minutes
+        if judge is not None and config.check_minutes is not None and (due or finished):
+            _try(state, judge)
+            tried = time.monotonic()
+            state.seconds = before + tried - started
+            logged, first_step = tried, state.step
+        if now - saved >= 60 * config.checkpoint_minutes or finished or due:
             state.validation.append({"step": state.step, **_validate(state, windows)})
             state.save(folder, fingerprint)
             saved = time.monotonic()
+
+
+def _try(state: TrainingState, judge: Judge) -> None:
+    """Try the averaged weights in closed loop, and remember them if none did better."""
+    trial = {"step": float(state.step), "minutes": state.seconds / 60, **judge(_averaged(state))}
+    if not state.trials or trial["score"] >= max(t["score"] for t in state.trials):
+        state.best = [value.clone() for value in state.average.values]
+    state.trials.append(trial)
+    log.info("closed loop: %s", ", ".join(f"{name} {value:.3g}" for name, value in trial.items()))
 
 
 def _fraction_done(state: TrainingState, config: DiffusionConfig) -> float:
@@ -247,13 +305,15 @@ def _step(state: TrainingState, windows: WindowSource, rate: float) -> float:
     tokens = training_tokens(policy, windows, state.rng, state.generator)
     policy.train()
     batch = draw_noise(*tokens, config, state.generator)
-    with torch.autocast("cuda", torch.bfloat16, enabled=policy.device.type == "cuda"):
+    with torch.autocast(policy.device.type, torch.bfloat16, enabled=state.notes["bfloat16"]):
         total = diffusion_loss(policy, batch).total
     loss = float(total.detach())
     if np.isfinite(loss):
         for group in state.optimiser.param_groups:
             group["lr"] = rate
         total.backward()
+        if config.max_grad_norm > 0:
+            torch.nn.utils.clip_grad_norm_(policy.denoiser.parameters(), config.max_grad_norm)
         state.optimiser.step()
         state.average.update(state.step)
     state.optimiser.zero_grad(set_to_none=True)
@@ -312,14 +372,21 @@ def _averaged(state: TrainingState) -> DiffusionPolicy:
     return policy.eval()
 
 
+def recorded_windows(windows: WindowSource, seed: int) -> RecordedWindows:
+    """Return the windows that travel with a policy: of the validation split, if it has any."""
+    split = VALIDATION if windows.num_windows(VALIDATION) else TRAIN
+    rows = windows.sample(split, RECORDED_WINDOWS, np.random.default_rng(seed)).float()
+    return RecordedWindows(rows, windows.columns)
+
+
 def _finish(state: TrainingState, windows: WindowSource, folder: Path) -> dict[str, Any]:
     """Write the policy, its curve and some windows; returns the figures of the run."""
     config = state.policy.config
     policy = _averaged(state)
+    if state.best:
+        write_parameters(policy.denoiser, state.best)
     policy.save(folder)
-    split = state.validation[-1]["split"]
-    rows = windows.sample(split, RECORDED_WINDOWS, np.random.default_rng(config.seed)).float()
-    RecordedWindows(rows, windows.columns).save(folder)
+    recorded_windows(windows, config.seed).save(folder)
     last = state.curve[-1]
     samples = state.step * config.batch_size
     result = {
@@ -332,9 +399,11 @@ def _finish(state: TrainingState, windows: WindowSource, folder: Path) -> dict[s
         "validation": state.validation[-1],
         "parameters": policy.num_parameters(),
         "skipped_steps": state.skipped,
+        "best_trial": max(state.trials, key=lambda t: (t["score"], t["step"])) if state.trials else None,
         "stopped_by": "steps" if state.step >= config.max_steps else "minutes",
         **state.notes,
     }
-    write_json(folder / TRAINING, {**result, "curve": state.curve, "validations": state.validation})
-    plot_training(state.curve, state.validation, folder / "loss.png")
+    record = {"curve": state.curve, "validations": state.validation, "trials": state.trials}
+    write_json(folder / TRAINING, {**result, **record})
+    plot_training(state.curve, state.validation, state.trials, folder / "loss.png")
     return result

@@ -8,10 +8,8 @@ from beyondmimic_data.diffusion.frames import Frames
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.representation import character_frame
 from beyondmimic_data.diffusion.sampler import Keyframes
-from beyondmimic_data.guidance.registry import register_cost
 
 
-@register_cost("keyframes")
 @dataclasses.dataclass(frozen=True)
 class KeyframePlan:
     """States to pass through at given control steps; no cost, but tokens at noise level 0."""

@@ -1,12 +1,19 @@
-"""Obstacles as signed distance functions: negative inside, metres to the surface outside."""
+"""Obstacles as signed distance functions: negative inside, metres to the surface outside.
+
+A place is a point (3,) shared by all robots, or a tensor (B, 3) with one a robot; then the first axis of the
+points asked about is the robots'.
+"""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Protocol
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Protocol
 
 import torch
 
-Point = tuple[float, float, float]
+from beyondmimic_data.errors import ConfigError
+from beyondmimic_data.guidance import parameters
+from beyondmimic_data.guidance.parameters import Point, Positive, Reader
 
 
 class Shape(Protocol):
@@ -26,18 +33,24 @@ def _length(v: torch.Tensor) -> torch.Tensor:
     )
 
 
+def _place(place: tuple[float, float, float] | torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Return a place (3,) or (B, 3) in a shape that broadcasts against points (B, ..., 3)."""
+    place = torch.as_tensor(place, dtype=points.dtype, device=points.device)
+    return place if place.dim() == 1 else place.reshape(-1, *(1,) * (points.dim() - 2), 3)
+
+
 @dataclasses.dataclass(frozen=True)
 class Sphere:
     """A ball."""
 
     centre: Point
     """m."""
-    radius: float
+    radius: Positive
     """m."""
 
     def distance(self, points: torch.Tensor) -> torch.Tensor:
         """Return the signed distance."""
-        return _length(points - points.new_tensor(self.centre)) - self.radius
+        return _length(points - _place(self.centre, points)) - self.radius
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,14 +61,15 @@ class Capsule:
     """m."""
     end: Point
     """m."""
-    radius: float
+    radius: Positive
     """m."""
 
     def distance(self, points: torch.Tensor) -> torch.Tensor:
         """Return the signed distance."""
-        start = points.new_tensor(self.start)
-        axis = points.new_tensor(self.end) - start
-        along = ((points - start) @ axis / axis.square().sum().clamp_min(1e-12)).clamp(0, 1)
+        start = _place(self.start, points)
+        axis = _place(self.end, points) - start
+        along = ((points - start) * axis).sum(-1) / axis.square().sum(-1).clamp_min(1e-12)
+        along = along.clamp(0, 1)
         return _length(points - start - along[..., None] * axis) - self.radius
 
 
@@ -65,14 +79,14 @@ class Cylinder:
 
     centre: Point
     """m, middle of its axis."""
-    radius: float
+    radius: Positive
     """m."""
-    height: float
+    height: Positive
     """m."""
 
     def distance(self, points: torch.Tensor) -> torch.Tensor:
         """Return the signed distance."""
-        local = points - points.new_tensor(self.centre)
+        local = points - _place(self.centre, points)
         across = _length(local[..., :2]) - self.radius
         return _outside_or_inside(torch.stack([across, local[..., 2].abs() - self.height / 2], -1))
 
@@ -90,11 +104,11 @@ class Box:
 
     def distance(self, points: torch.Tensor) -> torch.Tensor:
         """Return the signed distance."""
-        local = points - points.new_tensor(self.centre)
-        c, s = torch.cos(torch.tensor(self.yaw)).to(points), torch.sin(torch.tensor(self.yaw)).to(points)
+        local = points - _place(self.centre, points)
+        c, s = math.cos(self.yaw), math.sin(self.yaw)
         x, y = c * local[..., 0] + s * local[..., 1], -s * local[..., 0] + c * local[..., 1]
         return _outside_or_inside(
-            torch.stack([x, y, local[..., 2]], -1).abs() - points.new_tensor(self.half_size)
+            torch.stack([x, y, local[..., 2]], -1).abs() - _place(self.half_size, points)
         )
 
 
@@ -112,3 +126,31 @@ def signed_distance(shapes: Sequence[Shape], points: torch.Tensor) -> torch.Tens
     if not shapes:
         raise ValueError("an obstacle cost needs at least one shape")
     return torch.stack([shape.distance(points) for shape in shapes]).amin(0)
+
+
+SHAPES: dict[str, type[Any]] = {"sphere": Sphere, "capsule": Capsule, "cylinder": Cylinder, "box": Box}
+"""Every shape by the name that plain values give it."""
+
+EXPECTED = "a table, or a list of tables, with shape = " + ", ".join(
+    f"{name} ({', '.join(field.name for field in dataclasses.fields(cls))})" for name, cls in SHAPES.items()
+)
+
+
+def _read_shapes(value: Any, field: str) -> tuple[Shape, ...]:
+    """Read ``{"shape": "sphere", "centre": [1.0, 0.0, 0.8], "radius": 0.2}`` or a list of such."""
+    tables = [value] if isinstance(value, Mapping) else value
+    if not isinstance(tables, list | tuple) or not tables or not all(isinstance(t, Mapping) for t in tables):
+        raise ConfigError(field, value, EXPECTED)
+    return tuple(_read_shape(table, f"{field}[{i}]") for i, table in enumerate(tables))
+
+
+def _read_shape(table: Mapping[str, Any], field: str) -> Shape:
+    """Read one table of the list."""
+    name = table.get("shape")
+    if not isinstance(name, str) or name not in SHAPES:
+        raise ConfigError(f"{field}.shape", name, "one of " + ", ".join(SHAPES))
+    return parameters.build(SHAPES[name], {k: v for k, v in table.items() if k != "shape"}, field)
+
+
+Shapes = Annotated[tuple[Shape, ...], Reader(EXPECTED, _read_shapes)]
+"""A union of shapes."""

@@ -26,6 +26,7 @@ WIDTHS = {
     "joint_vel": 29,
     "action_clean": 29,
     "action_cmd": 29,
+    "action_noise_free": 29,
     "foot_contact": 2,
     "phase": 1,
     "clip_id": 1,
@@ -36,7 +37,7 @@ class MemoryWindows:
     """Windows of equally long episodes held in memory; the last fifth of the episodes is for validation."""
 
     def __init__(self, rows: torch.Tensor) -> None:
-        """Hold rows (E, L, 313)."""
+        """Hold rows (E, L, 342)."""
         stops = np.cumsum(list(WIDTHS.values()))
         self.columns = {name: slice(stop - width, stop) for (name, width), stop in zip(WIDTHS.items(), stops)}
         self.rows = rows
@@ -50,7 +51,7 @@ class MemoryWindows:
         return len(self._episodes(split)) * (self.rows.shape[1] - 20)
 
     def sample(self, split: str, batch: int, rng: np.random.Generator) -> torch.Tensor:
-        """Return random windows (B, 21, 313)."""
+        """Return random windows (B, 21, 342)."""
         episodes = self._episodes(split)
         episode = rng.integers(episodes.start, episodes.stop, batch)
         start = rng.integers(0, self.rows.shape[1] - 20, batch)
@@ -58,7 +59,7 @@ class MemoryWindows:
 
 
 def record_episode(seed: int, frames: int = 50) -> torch.Tensor:
-    """Return rows (L, 313) of a robot that wanders and waves; its action leads its joints by 40 ms."""
+    """Return rows (L, 342) of a robot that wanders and waves; its action leads its joints by 40 ms."""
     rng = np.random.default_rng(seed)
     t = np.arange(frames) / 50.0
     qpos = np.tile(g1.default_qpos(), (frames, 1))
@@ -88,6 +89,7 @@ def record_episode(seed: int, frames: int = 50) -> torch.Tensor:
         "joint_vel": clip.joint_vel,
         "action_clean": action,
         "action_cmd": action,
+        "action_noise_free": action,
         "foot_contact": np.ones((frames, 2)),
         "phase": t[:, None],
         "clip_id": np.zeros((frames, 1)),
@@ -116,6 +118,7 @@ def tiny_config() -> DiffusionConfig:
         warmup_steps=5,
         max_steps=40,
         minutes=None,
+        precision="float32",
     )
 
 

@@ -15,14 +15,16 @@ def test_a_change_survives_json_and_comes_back_equal():
     changed = dataclasses.replace(
         base,
         training=dataclasses.replace(base.training, minutes=None, num_envs=7),
-        rollouts=dataclasses.replace(base.rollouts, noise="none", noise_std=(1.0, 2.0, 3.0, 4.0)),
+        rollouts=dataclasses.replace(
+            base.rollouts, noise_shares=(1.0, 0.0, 0.0), noise_std=(1.0, 2.0, 3.0, 4.0)
+        ),
         ppo=dataclasses.replace(base.ppo, hidden_dims=(8, 4)),
     )
     found = differences(base, changed)
     assert set(found) == {
         "training.minutes",
         "training.num_envs",
-        "rollouts.noise",
+        "rollouts.noise_shares",
         "rollouts.noise_std",
         "ppo.hidden_dims",
     }
@@ -52,7 +54,7 @@ def test_whole_numbers_stand_for_floats():
         ("training.num_envs", 1.5),
         ("training.num_envs", True),
         ("diffusion.mirror", 1),
-        ("rollouts.noise", "pink"),
+        ("diffusion.action_label", "action_pink"),
         ("rollouts.noise_std", [1.0, 2.0]),
         ("randomisation.friction", 1.0),
         ("ppo.hidden_dims", ["wide"]),

@@ -30,7 +30,7 @@ def schema_of(skill: str) -> StepSchema:
 
 
 def rows_of(schema: StepSchema, length: int, seed: int) -> np.ndarray:
-    """Return (length, 313) steps: the robot sways, and MuJoCo says where its links are and how fast."""
+    """Return (length, 342) steps: the robot sways, and MuJoCo says where its links are and how fast."""
     generator = np.random.default_rng(seed)
     model = kinematics.model()
     data = mujoco.MjData(model)
@@ -58,6 +58,7 @@ def rows_of(schema: StepSchema, length: int, seed: int) -> np.ndarray:
             "joint_vel": data.qvel[6:],
             "action_clean": generator.normal(size=29),
             "action_cmd": generator.normal(size=29),
+            "action_noise_free": generator.normal(size=29),
             "phase": np.array(step / length),
         }
         for name, value in values.items():

@@ -100,10 +100,15 @@ def test_a_bench_says_whether_it_needs_motions(words, expected, capsys):
 def test_options_change_the_preset_and_nothing_else():
     import tyro
 
-    words = ["--preset", "test", "--ppo.gamma", "0.5", "--train-minutes", "7", "--rollouts.noise", "none"]
+    words = ["--preset", "test", "--ppo.gamma", "0.5", "--train-minutes", "7", "--diffusion.action-label"]
+    words += ["action_noise_free"]
     preset = o.chosen_preset(tyro.cli(o.with_settings(o.Run, "test"), args=words))
-    assert (preset.ppo.gamma, preset.training.minutes, preset.rollouts.noise) == (0.5, 7.0, "none")
-    assert preset.diffusion == get_preset("test").diffusion
+    assert (preset.ppo.gamma, preset.training.minutes, preset.diffusion.action_label) == (
+        0.5,
+        7.0,
+        "action_noise_free",
+    )
+    assert preset.rollouts == get_preset("test").rollouts
     assert preset.name == "test"
 
 

@@ -55,7 +55,7 @@ def test_diff_shows_what_changed(call: Call) -> None:
         "changed": ["walk"],
     }
     assert [line["recipe"] for line in document["unchanged"]] == ["s1"]
-    assert document["shared_bytes"] > 4 * 313 * sum(LENGTHS)
+    assert document["shared_bytes"] > 4 * 342 * sum(LENGTHS)
     text = call("diff", "previous", "latest")
     [walk] = [line.split() for line in text.splitlines() if line.startswith("walk")]
     assert walk[:4] == ["walk", "-", "changed", "w1"]

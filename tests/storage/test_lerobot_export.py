@@ -211,9 +211,9 @@ def test_the_robots_state_leaves_out_actions_phase_and_clip() -> None:
     schema = trajectory_schema(
         joint_names=("a", "b"), body_names=("p", "q"), foot_names=("q",), clip_names=("c",), control_hz=50
     )
-    state, action, executed, phase, *rest = features_of(schema)
+    state, action, executed, noise_free, phase, *rest = features_of(schema)
     assert state.names is not None
-    assert state.size == schema.num_columns - 2 * 2 - 2
+    assert state.size == schema.num_columns - 3 * 2 - 2
     assert state.names[-1] == "foot_contact.q"
     assert "joint_vel.b" in state.names
     places = dict(zip(state.names, state.source))
@@ -221,6 +221,7 @@ def test_the_robots_state_leaves_out_actions_phase_and_clip() -> None:
     assert places["body_lin_vel_w.q.y"] == schema.slice("body_lin_vel_w").start + 4
     assert (action.name, action.source) == ("action", tuple(range(*schema.slice("action_clean").indices(99))))
     assert (executed.name, executed.names) == ("action.executed", ("a", "b"))
+    assert (noise_free.name, noise_free.names) == ("action.noise_free", ("a", "b"))
     assert (phase.name, phase.size) == ("phase", 1)
     assert [feature.name for feature in rest][:2] == ["timestamp", "frame_index"]
 

@@ -37,11 +37,12 @@ def test_columns_of_the_g1(schema: StepSchema) -> None:
         ("joint_vel", 29),
         ("action_clean", 29),
         ("action_cmd", 29),
+        ("action_noise_free", 29),
         ("foot_contact", 2),
         ("phase", 1),
         ("clip_id", 1),
     ]
-    assert schema.num_columns == 313
+    assert schema.num_columns == 342
     assert schema.slice("action_clean") == slice(251, 280)
     stops = [part.stop for part in schema.slices.values()]
     assert [part.start for part in schema.slices.values()] == [0, *stops[:-1]]
@@ -57,10 +58,10 @@ def test_attributes_survive_json(schema: StepSchema) -> None:
 
 @pytest.mark.parametrize("make", [np.arange, torch.arange])
 def test_take_gives_a_quantity_its_shape(schema: StepSchema, make) -> None:
-    rows = make(2 * 5 * 313).reshape(2, 5, 313)
+    rows = make(2 * 5 * 342).reshape(2, 5, 342)
     bodies = schema.take(rows, "body_pos_w")
     assert tuple(bodies.shape) == (2, 5, 30, 3)
-    assert int(bodies[1, 2, 3, 1]) == (1 * 5 + 2) * 313 + 13 + 3 * 3 + 1
+    assert int(bodies[1, 2, 3, 1]) == (1 * 5 + 2) * 342 + 13 + 3 * 3 + 1
     assert tuple(schema.take(rows, "phase").shape) == (2, 5)
 
 

@@ -35,6 +35,70 @@ def test_past_and_current_states_are_clean_and_past_actions_are_not(policy, wind
     assert (batch.state_levels[:, 5] != batch.action_levels[:, 5]).any()
 
 
+def test_shared_levels_are_what_sampling_visits(policy, windows) -> None:
+    states, actions = tokens(policy, windows, 400)
+    config = dataclasses.replace(policy.config, shared_levels=0.75)
+    batch = draw_noise(states, actions, config, torch.Generator().manual_seed(0))
+    assert (batch.state_levels[:, :5] == 0).all()
+    together = (batch.state_levels[:, 5:] == batch.state_levels[:, 5:6]).all(1)
+    assert float(together.float().mean()) == pytest.approx(0.75, abs=0.07)
+    levels = batch.action_levels[together]
+    assert (levels == levels[:, :1]).all()
+    assert float((levels[:, 0] == 20).float().mean()) == pytest.approx(0.5 + 0.5 / 21, abs=0.07)
+    assert batch.state_levels[together][:, 5].unique().numel() == 21
+
+
+def test_the_weights_that_did_best_in_closed_loop_are_written(
+    windows, contract, tiny_config, tmp_path
+) -> None:
+    config = dataclasses.replace(tiny_config, max_steps=6, check_minutes=0.0)
+    scores, tried = iter([0.1, 0.9, 0.2, 0.5, 0.3, 0.4]), []
+
+    def judge(policy: DiffusionPolicy) -> dict[str, float]:
+        assert not policy.training
+        tried.append(policy.denoiser.position.detach().clone())
+        return {"score": next(scores), "upright": 1.0}
+
+    result = train(windows, config, contract, tmp_path, judge=judge)
+    assert torch.equal(weights(tmp_path)["denoiser.position"], tried[1])
+    assert (result["best_trial"]["step"], result["best_trial"]["score"]) == (2.0, 0.9)
+    record = json.loads((tmp_path / "training.json").read_text())
+    assert [t["score"] for t in record["trials"]] == [0.1, 0.9, 0.2, 0.5, 0.3, 0.4]
+
+
+def test_a_killed_run_remembers_what_did_best(windows, contract, tiny_config, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(train_module, "LOG_SECONDS", 0.0)
+    config = dataclasses.replace(tiny_config, max_steps=4, check_minutes=0.0, checkpoint_minutes=0.0)
+    best: list[torch.Tensor] = []
+
+    def judge(policy: DiffusionPolicy) -> dict[str, float]:
+        if not best:
+            best.append(policy.denoiser.position.detach().clone())
+            return {"score": 1.0}
+        return {"score": 0.0}
+
+    def kill(point: dict[str, float]) -> None:
+        if point["step"] == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(windows, config, contract, tmp_path, judge=judge, progress=kill)
+    result = train(windows, config, contract, tmp_path, judge=judge)
+    assert result["best_trial"]["step"] == 1.0
+    assert torch.equal(weights(tmp_path)["denoiser.position"], best[0])
+
+
+def test_a_bound_on_the_gradient_bounds_the_step(windows, contract, tiny_config, tmp_path) -> None:
+    """Adam divides by the gradient's size, so only a bound near its epsilon shows."""
+    config = dataclasses.replace(tiny_config, max_steps=1, weight_decay=0.0)
+    moved = {}
+    start = DiffusionPolicy(config, contract).denoiser.position.detach()
+    for bound in (0.0, 1e-9):
+        train(windows, dataclasses.replace(config, max_grad_norm=bound), contract, tmp_path / str(bound))
+        moved[bound] = float((weights(tmp_path / str(bound))["denoiser.position"] - start).abs().mean())
+    assert moved[1e-9] < 0.2 * moved[0.0]
+
+
 def test_loss_ignores_actions_beyond_the_horizon_and_given_states(policy, windows) -> None:
     states, actions = tokens(policy, windows)
     batch = draw_noise(states, actions, policy.config, torch.Generator().manual_seed(0))
@@ -110,7 +174,7 @@ def test_a_run_leaves_what_deployment_needs(policy_folder, windows, tiny_config)
     assert result["validation"]["split"] == "validation"
     assert (policy_folder / "loss.png").stat().st_size > 1000
     recorded = RecordedWindows.load(policy_folder)
-    assert recorded.rows.shape == (256, 21, 313)
+    assert recorded.rows.shape == (256, 21, 342)
     assert recorded.columns == windows.columns
     assert not [p for p in policy_folder.rglob("*") if p.suffix in {".pt", ".pth", ".pkl", ".bin"}]
 

@@ -146,12 +146,12 @@ def test_default_pose_and_scales_are_symmetric() -> None:
 
 def test_missing_and_narrow_columns_are_refused(windows) -> None:
     columns = dict(windows.columns)
-    require_columns(columns)
+    require_columns(columns, "action_clean")
     with pytest.raises(ConfigError, match=r"joint_vel.*width 28"):
-        require_columns({**columns, "joint_vel": slice(0, 28)})
+        require_columns({**columns, "joint_vel": slice(0, 28)}, "action_clean")
     del columns["action_clean"]
     with pytest.raises(ConfigError, match=r"action_clean.*missing"):
-        require_columns(columns)
+        require_columns(columns, "action_clean")
 
 
 def test_rows_kept_as_float16_cost_the_features_what_the_document_says(rows, windows) -> None:

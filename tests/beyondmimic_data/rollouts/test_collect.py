@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from beyondmimic_data.config import Preset, RolloutConfig, get_preset
+from beyondmimic_data.config import NOISE_KINDS, Preset, RolloutConfig, get_preset
+from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
 from beyondmimic_data.robots import g1
 from beyondmimic_data.rollouts.collect import (
@@ -18,7 +19,7 @@ from beyondmimic_data.rollouts.collect import (
     units_for_hours,
     usable_ranges,
 )
-from beyondmimic_data.rollouts.noise import ActionNoise, joint_noise_std
+from beyondmimic_data.rollouts.noise import ActionNoise, EpisodeNoise, joint_noise_std
 from beyondmimic_data.tracking.policy import TrackingPolicy
 
 STARTS = np.cumsum([0, *(w for _, w in ROW_COLUMNS)])
@@ -57,7 +58,7 @@ def unit(policy, clip, preset):
 
 
 def test_columns_are_the_stores():
-    assert ROW_WIDTH == 313
+    assert ROW_WIDTH == 342
 
 
 def same(a: Unit, b: Unit) -> bool:
@@ -151,8 +152,20 @@ def test_a_unit_is_full_and_starts_no_episode_in_vain(unit, preset):
     assert unit.rejected > 0 or recorded == unit.simulated_steps
 
 
+def one_kind(kind: str) -> RolloutConfig:
+    """Return a configuration whose episodes all have one kind of noise."""
+    return RolloutConfig(noise_shares=tuple(float(kind == k) for k in NOISE_KINDS))  # type: ignore[arg-type]
+
+
+def noise_of(config: RolloutConfig, num_envs: int) -> ActionNoise:
+    """Return the noise of environments whose episodes were drawn from a configuration."""
+    rng, noise = np.random.default_rng(0), ActionNoise(config, num_envs, seed=0)
+    noise.reset(np.arange(num_envs), [EpisodeNoise.draw(config, rng) for _ in range(num_envs)])
+    return noise
+
+
 def test_coloured_noise_has_the_published_memory():
-    noise = ActionNoise(RolloutConfig(noise="ou"), 400, seed=0)
+    noise = noise_of(one_kind("ou"), 400)
     series = torch.stack([noise.sample() for _ in range(60)])[10:]
     assert float(series.std()) == pytest.approx(0.102, abs=0.003)
     lag = (series[1:] * series[:-1]).mean() / series.square().mean()
@@ -160,7 +173,61 @@ def test_coloured_noise_has_the_published_memory():
 
 
 def test_no_noise_is_silence():
-    assert float(ActionNoise(RolloutConfig(noise="none"), 3, seed=0).sample().abs().max()) == 0.0
+    assert float(noise_of(one_kind("none"), 3).sample().abs().max()) == 0.0
+
+
+def test_kinds_of_noise_come_in_their_shares_and_sizes_in_their_range():
+    config = RolloutConfig(noise_shares=(1.0, 2.0, 1.0), noise_scale=(0.5, 1.5))
+    rng = np.random.default_rng(0)
+    drawn = [EpisodeNoise.draw(config, rng) for _ in range(4000)]
+    shares = [np.mean([e.kind == kind for e in drawn]) for kind in NOISE_KINDS]
+    np.testing.assert_allclose(shares, [0.25, 0.5, 0.25], atol=0.03)
+    assert {e.scale for e in drawn if e.kind == "none"} == {0.0}
+    scales = np.array([e.scale for e in drawn if e.kind == "white"])
+    assert 0.5 <= scales.min() < 0.52
+    assert 1.48 < scales.max() <= 1.5
+
+
+def test_an_environment_keeps_the_noise_of_its_own_episode():
+    noise = ActionNoise(RolloutConfig(), 3, seed=0)
+    noise.reset(
+        np.arange(3), [EpisodeNoise("white", 2.0), EpisodeNoise("none", 0.0), EpisodeNoise("ou", 1.0)]
+    )
+    noise.reset(np.array([0]), [EpisodeNoise("white", 1.0)])
+    samples = torch.stack([noise.sample() for _ in range(2000)])
+    std = joint_noise_std(RolloutConfig())
+    np.testing.assert_allclose(samples[:, 0].std(0).numpy(), std.numpy(), rtol=0.1)
+    assert float(samples[:, 1].abs().max()) == 0.0
+    assert float(samples[:, 2].std()) == pytest.approx(0.102, rel=0.05)
+
+
+def test_shares_of_noise_that_are_none_are_refused():
+    with pytest.raises(ConfigError, match="noise_shares"):
+        RolloutConfig(noise_shares=(0.0, 0.0, 0.0))
+
+
+def test_the_noise_free_label_is_what_the_policy_asks_for_without_noise(clip, preset):
+    """A policy that returns a joint's observed position: the label is exact, the noisy output is not."""
+    policy = TrackingPolicy(160, 29, (1,))
+    with torch.no_grad():
+        for layer in (policy.mlp[0], policy.mlp[-1]):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        # Command 58, anchor position 3 and orientation 6, base velocities 6: then joint positions. Shifted to
+        # where ELU is the identity, and back.
+        policy.mlp[0].weight[0, 73] = 1.0
+        policy.mlp[0].bias[0] = 10.0
+        policy.mlp[-1].weight[0, 0] = 1.0
+        policy.mlp[-1].bias[0] = -10.0
+    unit = UnitCollector(policy.eval(), [clip], preset, "stand", 40.0).collect(0)
+    rows = np.concatenate(unit.pieces)
+    offset = np.concatenate([[e["joint_offset"][0]] * e["length"] for e in unit.episodes])
+    observed = rows[:, COLUMN["joint_pos"]][:, 0] - g1.default_qpos()[7] - offset
+    exact, noisy = (rows[:, COLUMN[name]][:, 0] for name in ("action_noise_free", "action_clean"))
+    np.testing.assert_allclose(exact, observed, atol=1e-4)
+    residual = noisy - exact
+    assert 0.004 < residual.std() < 0.008
+    assert np.abs(residual).max() <= 0.0101
 
 
 def test_episodes_that_begin_together_may_be_as_long(policy, preset):
