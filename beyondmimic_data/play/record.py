@@ -80,9 +80,11 @@ def make_scene(snapshots: Sequence[Snapshot], dt: float, camera: Camera) -> Scen
     yaw = rotations.yaw(qpos[:, 3:7])
     asked = np.array([[s.command.forward, s.command.left, 0.0] for s in snapshots])
     walking = np.array([s.command.waypoint is None for s in snapshots])
-    overlays: list[Overlay] = [Polyline(np.stack([s.root_path for s in snapshots]), PLAN_COLOUR)]
+    path = np.stack([s.root_path for s in snapshots])
+    on_floor = path * [1.0, 1.0, 0.0] + [0.0, 0.0, 0.01]
+    overlays: list[Overlay] = [Polyline(path, PLAN_COLOUR, 0.02), Polyline(on_floor, PLAN_COLOUR, 0.02)]
     feet = np.stack([s.foot_paths for s in snapshots])
-    overlays += [Polyline(path, colour, 0.006) for path, colour in zip(feet.swapaxes(0, 1), FOOT_COLOURS)]
+    overlays += [Polyline(foot, colour, 0.01) for foot, colour in zip(feet.swapaxes(0, 1), FOOT_COLOURS)]
     targets = [(np.nan, np.nan) if s.command.waypoint is None else s.command.waypoint for s in snapshots]
     overlays.append(
         Column(np.insert(np.array(targets), 2, 0.0, axis=1), WAYPOINT_COLOUR, WAYPOINT_RADIUS, 0.02)

@@ -99,7 +99,7 @@ class Viewer:
         self._pillars_made = 0
         self._lock = threading.Lock()
         self._view = np.zeros(3)
-        self._pushed_at = -math.inf
+        self._last_push: tuple[float, Snapshot] | None = None
         self._status_due = 0.0
         with contextlib.redirect_stdout(io.StringIO()):  # it prints a banner, whatever verbose says
             self._server = viser.ViserServer(host=HOST, port=port, label="BeyondMimic", verbose=False)
@@ -139,8 +139,7 @@ class Viewer:
     def _run_session(self) -> None:
         def show(snapshot: Snapshot, factor: float) -> None:
             if snapshot.push.any():
-                self._pushed_at = time.monotonic()
-                self._show_push(snapshot)
+                self._last_push = time.monotonic(), snapshot
             self._latest = snapshot, factor
 
         try:
@@ -217,14 +216,20 @@ class Viewer:
             for handle, path in lines:
                 if len(path) > 1 and np.isfinite(path).all():
                     handle.points = np.stack([path[:-1], path[1:]], axis=1).astype(np.float32)
-            self._arrow.visible = time.monotonic() - self._pushed_at < ARROW_SECONDS
+            self._draw_push()
         if time.monotonic() >= self._status_due:
             self._status_due = time.monotonic() + STATUS_SECONDS
             self._status.content = status_text(snapshot, factor, self._session.dt)
 
-    def _show_push(self, snapshot: Snapshot) -> None:
-        start = np.nan_to_num(snapshot.qpos[:3]) + np.array([0.0, 0.0, 0.3])
-        self._arrow.points = np.stack([start, start + snapshot.push])[None].astype(np.float32)
+    def _draw_push(self) -> None:
+        """Show the last push while it is fresh, where it was felt."""
+        at, snapshot = self._last_push or (-math.inf, None)
+        fresh = snapshot is not None and time.monotonic() - at < ARROW_SECONDS
+        if snapshot is not None and fresh:
+            start = np.nan_to_num(snapshot.qpos[:3]) + np.array([0.0, 0.0, 0.3])
+            self._arrow.points = np.stack([start, start + snapshot.push])[None].astype(np.float32)
+        if self._arrow.visible != fresh:
+            self._arrow.visible = fresh
 
     # What it is steered with
 
