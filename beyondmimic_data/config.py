@@ -429,17 +429,40 @@ class DiffusionConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PlanFirstConfig:
-    """Sampling that plans states first and then tells the action from them (``diffusion.plan_first``)."""
+class PlanningConfig:
+    """How plans are made in closed loop."""
 
+    sampler: SamplerName = "plan_first"
+    """``plan_first``: states first, then the action from them; ``rolling`` and ``full``: as published."""
     state_calls: int = 3
-    """Network calls that denoise states."""
+    """Network calls of ``plan_first`` that denoise states."""
     start_level: int = 15
-    """Level to which the last plan is noised before the next one starts from it (METHOD 2.8's for states)."""
+    """Level to which ``plan_first`` noises the last plan to start from it (METHOD 2.8's for states)."""
     end_level: int = 0
-    """Level of the states while the action is told from them: 0 believes the plan to the letter."""
+    """Level of the states while ``plan_first`` tells the action from them: 0 takes the plan as it is."""
     action_calls: int = 2
-    """Network calls that denoise the action."""
+    """Network calls of ``plan_first`` that denoise the action."""
+    execute: int = 1
+    """Actions of each plan that are executed before the next one is made; other samplers know one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GuidanceConfig:
+    """How commands and goals steer plans; no paper gives its numbers."""
+
+    scale: float = 6.0
+    """Step along the negative gradient of a cost."""
+    max_norm: float = 3.0
+    """Bound on the gradient of one predicted step, physical units."""
+    max_ratio: float = 1.0
+    """Bound on the noise-to-signal factor of the noisiest denoising steps."""
+    command_gain: float = 2.0
+    """What is asked of a plan for each m/s or rad/s commanded: plans follow by less than they are asked."""
+    waypoint_mode: Literal["cost", "velocity"] = "velocity"
+    """``cost``: the papers' cost of a waypoint; ``velocity``: a bounded velocity towards it, as a joystick
+    would command it."""
+    obstacle_weight: float = 1.0
+    """Weight of the obstacles' cost beside a command or a goal."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -450,10 +473,8 @@ class ClosedLoopConfig:
     min_success: tuple[str, ...] = ("stand_perturb=0.9", "joystick=0.5")
     """``protocol=rate`` each: success rates that a policy must reach in its report to pass."""
     seeds: int = 50
-    sampler: SamplerName = "plan_first"
-    """How plans are made; ``rolling`` and ``full`` are the published ways."""
-    plan_first: PlanFirstConfig = PlanFirstConfig()
-    guidance_scale: float = 2.0
+    planning: PlanningConfig = PlanningConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
     video_seconds: float = 12.0
     video_width: int = 640
     video_height: int = 480

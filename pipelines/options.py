@@ -173,12 +173,22 @@ class EvaluateTracking:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateClosedLoop:
-    """Run the last diffusion policy in closed loop in MuJoCo."""
+    """Run a diffusion policy in closed loop in MuJoCo."""
 
     protocol: str
-    """What it has to do, such as stand_perturb or joystick."""
+    """What it has to do, such as walk_perturb, commanded_walk, joystick or waypoint."""
+    policy: str | None = None
+    """`shipped`, or the folder of a diffusion policy; the store's last one by default."""
     seeds: int = 50
-    """Number of runs."""
+    """Number of runs, all at once."""
+    seed: int | None = None
+    """Seed of starts, latency, pushes, commands, goals and noise; the preset's by default."""
+    latency_ms: tuple[float, float] | None = None
+    """Range of the delay after the policy in ms; the preset's by default."""
+    latency_sweep: Flag = False
+    """Also run with each fixed delay of 0 to 100 ms in steps of 20 ms."""
+    out: Path | None = None
+    """Folder for figures, picture, video and report; none is written by default."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

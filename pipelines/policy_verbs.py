@@ -19,7 +19,7 @@ from beyondmimic_data.overrides import differences
 from beyondmimic_data.shipping import CARD
 from beyondmimic_data.tracking.policy_files import TRAINING, WEIGHTS
 from pipelines import options as o
-from pipelines.verbs import Result, figures_text
+from pipelines.verbs import Result, diffusion_policy, figures_text
 from storage.artifacts import Artifact
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def play(options: o.Play) -> Result:
         )
         raise ConfigError(lacking, None, f"{why}: a video needs both, the viewer neither")
     workspace = open_workspace()
-    folder = _diffusion_folder(workspace, options.policy)
+    asked = None if options.policy == "latest" else options.policy
+    folder, _ = diffusion_policy(asked, workspace)
     if options.record is None or options.script is None:
         return _play_live(folder, workspace.preset, options.port)
     from beyondmimic_data.play.record import record
@@ -118,27 +119,6 @@ def _play_live(folder: Path, preset: Preset, port: int) -> Result:
 
     document = {"url": viewer.url, "policy": str(folder)}
     return Result(document, f"{viewer.url}, policy {folder}; Ctrl-C ends it", then=run)
-
-
-def _diffusion_folder(workspace: Workspace, named: str) -> Path:
-    """Return the folder of the diffusion policy that ships, the last one, or one by its path.
-
-    Raises:
-        BeyondMimicError: there is none yet.
-        ConfigError: no such folder.
-    """
-    from beyondmimic_data.diffusion.shipped import FOLDER
-
-    if named == "shipped":
-        return FOLDER
-    if named == "latest":
-        policy = workspace.store.latest("diffusion", ALL)
-        if policy is None:
-            raise BeyondMimicError("there is no diffusion policy yet: run the graph first")
-        return policy.path
-    if not Path(named).is_dir():
-        raise ConfigError("policy", named, "shipped, latest or the folder of a diffusion policy")
-    return Path(named)
 
 
 def ship(options: o.Ship) -> Result:

@@ -10,7 +10,7 @@ from typing import Any
 
 from assets.building import ALL
 from assets.workspace import Workspace, open_workspace, remember
-from beyondmimic_data.config import get_preset
+from beyondmimic_data.config import Preset, get_preset
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
 from beyondmimic_data.overrides import differences
 from beyondmimic_data.text_table import aligned
@@ -158,18 +158,81 @@ def study_sampling(options: o.StudySampling) -> Result:
 
 
 def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
-    """Run a protocol on the last diffusion policy."""
+    """Run a protocol on a diffusion policy."""
     from beyondmimic_data.control import evaluate
 
     workspace = open_workspace()
-    policy = workspace.store.latest("diffusion", ALL)
-    if policy is None:
-        raise BeyondMimicError("there is no diffusion policy yet: run the graph first")
+    folder, version = diffusion_policy(options.policy, workspace)
+    preset = _with_seed(workspace.preset, options.seed)
     figures = evaluate.evaluate_closed_loop(
-        policy.path, workspace.preset, protocols=[options.protocol], seeds=options.seeds, progress=log.info
+        folder,
+        preset,
+        options.out,
+        protocols=[options.protocol],
+        seeds=options.seeds,
+        latency_ms=options.latency_ms,
+        latency_sweep=options.latency_sweep,
+        progress=log.info,
     )["protocols"][options.protocol]
-    document = {"protocol": options.protocol, "policy": policy.version, **figures}
+    document = {
+        "protocol": options.protocol,
+        "policy": version,
+        "first_seed": preset.closed_loop.seed,
+        **figures,
+    }
     return Result(document, figures_text(document), ok="skipped" not in figures)
+
+
+def study_closed_loop(options: o.StudyClosedLoop) -> Result:
+    """Play a protocol with every combination of some settings."""
+    from beyondmimic_data.control import study
+
+    workspace = open_workspace()
+    folder, version = diffusion_policy(options.policy, workspace)
+    preset = _with_seed(workspace.preset, options.seed)
+    variations = study.parse_variations(options.vary)
+    rows = study.study(folder, preset, options.protocol, variations, seeds=options.seeds, progress=log.info)
+    if options.picture is not None:
+        study.plot_study(rows, variations, options.picture)
+    columns = study.columns(rows, variations)
+    cells = [columns, *([_cell(row.get(name)) for name in columns] for row in rows)]
+    document = {
+        "protocol": options.protocol,
+        "policy": version,
+        "first_seed": preset.closed_loop.seed,
+        "rows": rows,
+    }
+    return Result(document, "\n".join(aligned(cells)))
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _with_seed(preset: Preset, seed: int | None) -> Preset:
+    """Return the preset with another first seed of its closed-loop runs, if one was asked for."""
+    if seed is None:
+        return preset
+    return dataclasses.replace(preset, closed_loop=dataclasses.replace(preset.closed_loop, seed=seed))
+
+
+def diffusion_policy(asked: str | None, workspace: Workspace) -> tuple[Path, str]:
+    """Return the folder and version of the policy that was asked for."""
+    from beyondmimic_data.diffusion import shipped
+    from beyondmimic_data.diffusion.policy_files import WEIGHTS
+    from beyondmimic_data.hashing import hash_file
+
+    if asked is None:
+        policy = workspace.store.latest("diffusion", ALL)
+        if policy is None:
+            raise BeyondMimicError(
+                "there is no diffusion policy yet: run the graph first, or ask for `--policy shipped`"
+            )
+        return policy.path, policy.version
+    folder = shipped.FOLDER if asked == "shipped" else Path(asked)
+    if not (folder / WEIGHTS).is_file():
+        raise ConfigError("policy", asked, "`shipped`, or a folder that holds a diffusion policy")
+    return folder, hash_file(folder / WEIGHTS)
 
 
 def _workspace_of(options: o.Run) -> Workspace:

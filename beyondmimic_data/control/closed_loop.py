@@ -3,13 +3,13 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 
 from beyondmimic_data import rotations
-from beyondmimic_data.config import ControlConfig, PlanFirstConfig, Range, SamplerName
+from beyondmimic_data.config import ControlConfig, PlanningConfig, Range
 from beyondmimic_data.diffusion.frames import Frames, concatenate, frames_from_state
 from beyondmimic_data.diffusion.plan_first import PlanFirstSampler
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
@@ -34,12 +34,16 @@ class Steering:
 
     guidance: Guidance | None = None
     keyframes: Keyframes | None = None
+    command: torch.Tensor | None = None
+    """(N, 3) m/s forward and left of the heading, rad/s: what is commanded, for the recording."""
 
 
 Steer = Callable[[int, Frames], Steering]
 """Gives the steering at a control step, from the history of states."""
 Push = Callable[[int], np.ndarray | None]
 """Gives the velocity (N, 3) in m/s added to each base before a control step, or ``None``."""
+Measure = Callable[[int, RobotState], Mapping[str, np.ndarray]]
+"""Gives what a judge needs of a state beside the usual, as arrays (N, ...), from a row's number and state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +60,37 @@ class Recording:
     """(S + 1, N) m."""
     pushes: np.ndarray
     """(S + 1, N, 3) m/s added to the base before the step that led to the row."""
+    actions: np.ndarray
+    """(S + 1, N, 29) executed actions, that of row r led to it; 0 in row 0."""
     latency_ms: np.ndarray
     """(N,) latency of each robot."""
+    network_calls: int
+    """Calls of the network for one plan, once a run is under way."""
     plan_ms: np.ndarray
     """(S,) wall-clock time of each batch of plans, ms."""
     control_hz: float
     """Control steps a second."""
+    command: np.ndarray | None = None
+    """(S + 1, N, 3) m/s forward and left, rad/s, commanded at the step that led to the row; NaN in row 0 and
+    where nothing was; ``None`` if nothing ever was."""
+    measured: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    """What the protocol measured of each state, arrays (S + 1, N, ...)."""
+
+    @property
+    def action_rate(self) -> np.ndarray:
+        """(N,) root mean square change of actions from step to step, in action units."""
+        return np.sqrt(np.square(np.diff(self.actions[1:], axis=0)).mean((0, 2)))
+
+    @property
+    def joint_jerk(self) -> np.ndarray:
+        """(N,) rad/s^3, root mean square third derivative of joint positions."""
+        third = np.diff(self.qpos[:, :, 7:], n=3, axis=0) * self.control_hz**3
+        return np.sqrt(np.square(third).mean((0, 2)))
+
+    @property
+    def yaw_rate(self) -> np.ndarray:
+        """(S + 1, N) rad/s, of the heading."""
+        return np.gradient(self.yaw, 1 / self.control_hz, axis=0)
 
     @property
     def fell(self) -> np.ndarray:
@@ -92,8 +121,7 @@ class ClosedLoop:
         starts: Frames,
         control: ControlConfig,
         *,
-        sampler: SamplerName = "plan_first",
-        plan_first: PlanFirstConfig | None = None,
+        planning: PlanningConfig | None = None,
         latency_ms: Range = (0.0, 0.0),
         seed: int = 0,
         num_threads: int = 0,
@@ -104,15 +132,18 @@ class ClosedLoop:
             policy: in evaluation mode.
             starts: past and current states (N, past + 1, ...) of one robot each.
             control: control and physics rates.
-            sampler: how plans are made.
-            plan_first: levels and calls of that sampler, its defaults if none are given.
+            planning: how plans are made; the defaults if nothing is given.
             latency_ms: range of the delay between a command and its effect, drawn for each robot.
             seed: of latency and denoising.
             num_threads: physics threads; 0 takes every core.
 
         Raises:
-            ConfigError: the simulator's names or rate are not those the policy was trained with.
+            ConfigError: the simulator's names or rate are not those the policy was trained with, or plans
+                cannot be made so.
         """
+        planning = planning or PlanningConfig()
+        if planning.execute > 1 and planning.sampler != "plan_first":
+            raise ConfigError("closed_loop.planning.execute", planning.execute, "1, or sampler plan_first")
         if control.control_hz != policy.contract.control_hz:
             expected = f"{policy.contract.control_hz:g}, the rate the policy was trained at"
             raise ConfigError("control.control_hz", control.control_hz, expected)
@@ -137,25 +168,32 @@ class ClosedLoop:
         self.backend.write(ids, *(x[:, 0].double().numpy() for x in fields))
         self.state = self.backend.read()
         self.history = concatenate([starts.time(slice(None, -1)), frames_from_state(self.state)], dim=1)
-        self.plan: Plan | None = None
-        """The last plan; none before the first step."""
         generator = torch.Generator(device=policy.device).manual_seed(seed)
         noise = gaussian(generator, policy.device)
         self.sampler: PlanFirstSampler | RollingSampler | FullSampler
-        if sampler == "plan_first":
-            self.sampler = PlanFirstSampler(policy, noise, plan_first or PlanFirstConfig())
-        elif sampler == "rolling":
+        if planning.sampler == "plan_first":
+            self.sampler = PlanFirstSampler(policy, noise, planning)
+        elif planning.sampler == "rolling":
             self.sampler = RollingSampler(policy, noise)
         else:
             self.sampler = FullSampler(policy, noise)
+        self._execute = planning.execute
+        self._executed = 0
+        self.plan: Plan | None = None
+        """The plan that the last action came from."""
+        self.action = torch.zeros(self.num_envs, policy.num_joints)
+        """(N, 29) the last executed action."""
 
     def step(self, steering: Steering, push: np.ndarray | None) -> float:
-        """Push, plan, execute the current action and observe; returns the time of planning in s."""
+        """Push, plan if a plan is due, execute an action and observe; returns the time of planning in s."""
         started = time.perf_counter()
-        plan = self.sampler.plan(self.history.to(self.policy.device), steering.guidance, steering.keyframes)
-        self.plan = plan
-        action = plan.actions[:, self.policy.current]
-        targets = self.policy.joint_targets(action).double().cpu().numpy()
+        if self.plan is None or self._executed == self._execute:
+            history = self.history.to(self.policy.device)
+            self.plan = self.sampler.plan(history, steering.guidance, steering.keyframes)
+            self._executed = 0
+        self.action = self.plan.actions[:, self.policy.current + self._executed].cpu()
+        self._executed += 1
+        targets = self.policy.joint_targets(self.action).double().numpy()
         planned = time.perf_counter() - started
         if push is not None:
             self.backend.push(np.arange(self.num_envs), push, np.zeros_like(push))
@@ -171,6 +209,7 @@ def run(
     *,
     steer: Steer | None = None,
     push: Push | None = None,
+    measure: Measure | None = None,
     what: str = "closed loop",
 ) -> Recording:
     """Run robots for some control steps, or until all have fallen.
@@ -180,34 +219,46 @@ def run(
         steps: control steps.
         steer: guidance and keyframes of each step.
         push: velocities added to bases.
+        measure: what else is recorded of each state.
         what: name in the log.
     """
-    rows = [_observe(loop, None)]
+    rows = [_observe(loop, Steering(), None)]
+    measured = [dict(measure(0, loop.state))] if measure is not None else []
     plan_ms: list[float] = []
     logged = time.monotonic()
     for t in range(steps):
         added = push(t) if push is not None else None
         steering = steer(t, loop.history) if steer is not None else Steering()
         plan_ms.append(1e3 * loop.step(steering, added))
-        rows.append(_observe(loop, added))
+        rows.append(_observe(loop, steering, added))
+        if measure is not None:
+            measured.append(dict(measure(t + 1, loop.state)))
         if time.monotonic() - logged > LOG_SECONDS:
             logged = time.monotonic()
             left = (steps - t) * float(np.mean(plan_ms)) / 1e3
             log.info("%s: %d of %d control steps, %.0f s left", what, t + 1, steps, left)
         if t % 10 == 0 and not (np.stack([r["head_height"] for r in rows]) > FALLEN_HEAD_HEIGHT).all(0).any():
             break
-    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    stacked = _stack(rows)
     stacked["yaw"] = np.unwrap(stacked["yaw"], axis=0)
+    command = stacked.pop("command")
     return Recording(
         **stacked,
+        command=None if np.isnan(command).all() else command,
+        measured=_stack(measured),
         latency_ms=loop.latency_ms,
+        network_calls=0 if loop.plan is None else loop.plan.calls,
         plan_ms=np.array(plan_ms),
         control_hz=loop.policy.contract.control_hz,
     )
 
 
-def _observe(loop: ClosedLoop, push: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Return one row of a recording."""
+def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+
+
+def _observe(loop: ClosedLoop, steering: Steering, push: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Return one row of a recording, with what led to it."""
     state = loop.state
     yaw = rotations.yaw(state.root_quat_w)
     velocity = rotations.rotate_inverse(rotations.from_yaw(yaw), state.root_lin_vel_w)
@@ -217,4 +268,8 @@ def _observe(loop: ClosedLoop, push: np.ndarray | None) -> dict[str, np.ndarray]
         "yaw": yaw.numpy(),
         "head_height": head_height(state).numpy(),
         "pushes": np.zeros((loop.num_envs, 3)) if push is None else push.copy(),
+        "actions": loop.action.numpy().copy(),
+        "command": np.full((loop.num_envs, 3), np.nan)
+        if steering.command is None
+        else steering.command.double().cpu().numpy(),
     }

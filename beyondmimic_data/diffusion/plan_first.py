@@ -7,12 +7,12 @@ states and actions come down together, and the action follows what the plan was 
 A call without action tokens is also cheaper.
 
 From the second control step on, the plan starts from the last one: moved to the new character frame, shifted
-by one step, and noised to ``PlanFirstConfig.start_level``. That keeps what guidance had reached.
+by one step, and noised to ``PlanningConfig.start_level``. That keeps what guidance had reached.
 """
 
 import torch
 
-from beyondmimic_data.config import PlanFirstConfig
+from beyondmimic_data.config import PlanningConfig
 from beyondmimic_data.diffusion.frames import Frames
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.representation import character_frame
@@ -21,7 +21,7 @@ from beyondmimic_data.errors import ConfigError
 
 
 def plan_first_table(
-    window: int, actions: int, steps: int, config: PlanFirstConfig, start: int, fresh: int
+    window: int, actions: int, steps: int, config: PlanningConfig, start: int, fresh: int
 ) -> NoiseTable:
     """Return the levels of one plan of so many states and actions.
 
@@ -46,19 +46,12 @@ def plan_first_table(
 class PlanFirstSampler:
     """Plans at every control step of one run of B robots: states first, then the action."""
 
-    def __init__(
-        self, policy: DiffusionPolicy, noise: Noise, config: PlanFirstConfig, execute: int = 1
-    ) -> None:
+    def __init__(self, policy: DiffusionPolicy, noise: Noise, config: PlanningConfig) -> None:
         """Bind a policy in evaluation mode and a source of noise.
 
-        Args:
-            policy: what plans.
-            noise: draws noise.
-            config: levels and calls.
-            execute: actions of each plan that are executed before the next one is asked for.
-
         Raises:
-            ConfigError: a level or a number of calls that the policy's schedule has not.
+            ConfigError: a level or a number of calls that the policy's schedule has not, or more actions to
+                execute than were trained.
         """
         steps, window = policy.config.denoise_steps, policy.config.window
         for name, low, high in (
@@ -66,14 +59,17 @@ class PlanFirstSampler:
             ("end_level", 0, config.start_level - 1),
             ("state_calls", 1, steps),
             ("action_calls", 1, steps),
+            ("execute", 1, policy.config.action_horizon + 1),
         ):
             if not low <= getattr(config, name) <= high:
                 found = getattr(config, name)
-                raise ConfigError(f"closed_loop.plan_first.{name}", found, f"{low} to {high}")
-        self.policy, self.noise, self.execute = policy, noise, execute
-        self.num_actions = policy.current + execute
-        self.first = plan_first_table(window, self.num_actions, steps, config, steps, execute)
-        self.later = plan_first_table(window, self.num_actions, steps, config, config.start_level, execute)
+                raise ConfigError(f"closed_loop.planning.{name}", found, f"{low} to {high}")
+        self.policy, self.noise, self.execute = policy, noise, config.execute
+        self.num_actions = policy.current + self.execute
+        self.first = plan_first_table(window, self.num_actions, steps, config, steps, self.execute)
+        self.later = plan_first_table(
+            window, self.num_actions, steps, config, config.start_level, self.execute
+        )
         self._last: Plan | None = None
 
     def reset(self) -> None:

@@ -3,6 +3,8 @@
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 TRAINING = "training.json"
+RECORDED = "windows.safetensors"
+"""Windows kept beside a policy."""
 
 ARCHITECTURE_FIELDS = (
     "past",

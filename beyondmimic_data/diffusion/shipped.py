@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.config import DiffusionConfig
-from beyondmimic_data.diffusion.policy_files import ARCHITECTURE_FIELDS, CONFIG, TRAINING, WEIGHTS
+from beyondmimic_data.diffusion.policy_files import ARCHITECTURE_FIELDS, CONFIG, RECORDED, TRAINING, WEIGHTS
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import read_json
 from beyondmimic_data.shipping import CARD, ship_files
 
 FOLDER = Path(__file__).parent / "shipped_policy"
-FILES = (WEIGHTS, CONFIG, TRAINING)
-"""What ships: weights, configuration with the contract, training record with its curve."""
+FILES = (WEIGHTS, CONFIG, TRAINING, RECORDED)
+"""What ships: weights, configuration with the contract, training record with its curve, recorded starts."""
 
 
 @dataclasses.dataclass(frozen=True)

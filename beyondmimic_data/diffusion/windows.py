@@ -10,12 +10,12 @@ import safetensors
 import safetensors.torch
 import torch
 
+from beyondmimic_data.diffusion.policy_files import RECORDED
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import atomic_path
 
 TRAIN = "train"
 VALIDATION = "validation"
-RECORDED = "windows.safetensors"
 
 
 class WindowSource(Protocol):

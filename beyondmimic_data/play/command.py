@@ -2,6 +2,9 @@
 
 import dataclasses
 
+from beyondmimic_data.config import GuidanceConfig
+
+DEFAULT_GUIDANCE = GuidanceConfig()
 PILLAR_HEIGHT = 1.6
 """m."""
 
@@ -20,7 +23,7 @@ class Pillar:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """What one asks of the robot, and how firmly."""
+    """What one asks of the robot, and how."""
 
     forward: float = 0.0
     """m/s along the heading."""
@@ -32,9 +35,5 @@ class Command:
     """m, world: a point to walk to and to stop at, instead of the velocities above."""
     pillars: tuple[Pillar, ...] = ()
     """What to keep clear of."""
-    scale: float = 6.0
-    """Guidance scale."""
-    max_norm: float = 3.0
-    """Bound on the gradient of one predicted step."""
-    gain: float = 2.0
-    """Factor on the velocities asked for: a guided policy gives way to its habits and falls short of them."""
+    guidance: GuidanceConfig = DEFAULT_GUIDANCE
+    """How plans are made to do it."""

@@ -262,14 +262,12 @@ class Viewer:
             directions.on_click(lambda event: self._push(event.target.value))
         with gui.add_folder("Guidance"):
             sliders = {
-                "scale": gui.add_slider("scale", 0.0, 20.0, 0.5, command.scale),
-                "max_norm": gui.add_slider("bound", 0.5, 8.0, 0.5, command.max_norm),
-                "gain": gui.add_slider("gain", 0.5, 4.0, 0.1, command.gain),
+                "scale": gui.add_slider("scale", 0.0, 20.0, 0.5, command.guidance.scale),
+                "max_norm": gui.add_slider("bound", 0.5, 8.0, 0.5, command.guidance.max_norm),
+                "command_gain": gui.add_slider("gain", 0.5, 4.0, 0.1, command.guidance.command_gain),
             }
             for name, slider in sliders.items():
-                slider.on_update(
-                    lambda event, name=name: self._session.change(**{name: float(event.target.value)})
-                )
+                slider.on_update(lambda event, name=name: self._guide(**{name: event.target.value}))
         for pillar in command.pillars:
             self.add_pillar(pillar)
         self._show_waypoint(command)
@@ -290,6 +288,10 @@ class Viewer:
         speeds = {name: float(slider.value) for name, slider in self._speeds.items()}
         self._session.change(**speeds, waypoint=None)
         self._show_waypoint(self._session.command)
+
+    def _guide(self, **number: Any) -> None:
+        """Change one number of the guidance."""
+        self._session.change(guidance=dataclasses.replace(self._session.command.guidance, **number))
 
     def _nudge(self, name: str, change: float) -> None:
         slider = self._speeds[name]

@@ -173,6 +173,13 @@ def test_evaluating_without_a_diffusion_policy_says_so(home, capsys):
     assert "run the graph first" in capsys.readouterr().err
 
 
+def test_evaluating_a_folder_without_a_policy_or_an_unknown_protocol_says_so(home, tmp_path, capsys):
+    assert call(["evaluate", "closed-loop", "--protocol", "joystick", "--policy", str(tmp_path)]) == 1
+    assert "`shipped`, or a folder that holds a diffusion policy" in capsys.readouterr().err
+    assert call(["evaluate", "closed-loop", "--protocol", "moonwalk", "--policy", "shipped"]) == 1
+    assert "one of commanded_walk, forest, inpainting, joystick" in capsys.readouterr().err
+
+
 def test_a_shipped_policys_command_is_one_that_the_command_line_reads():
     changes = {
         "training.shipped_start": False,

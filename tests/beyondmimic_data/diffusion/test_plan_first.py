@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from beyondmimic_data.config import PlanFirstConfig
+from beyondmimic_data.config import PlanningConfig
 from beyondmimic_data.diffusion.frames import frames_from_rows
 from beyondmimic_data.diffusion.plan_first import PlanFirstSampler, plan_first_table
 from beyondmimic_data.diffusion.representation import character_frame
@@ -39,13 +39,13 @@ def watched(policy):
     return policy
 
 
-def sampler(policy, execute: int = 1, **config) -> PlanFirstSampler:
+def sampler(policy, **config) -> PlanFirstSampler:
     noise = gaussian(torch.Generator().manual_seed(0))
-    return PlanFirstSampler(policy, noise, PlanFirstConfig(**config), execute)
+    return PlanFirstSampler(policy, noise, PlanningConfig(**config))
 
 
 def test_levels_of_states_fall_before_those_of_actions() -> None:
-    config = PlanFirstConfig(state_calls=3, start_level=15, end_level=3, action_calls=2)
+    config = PlanningConfig(state_calls=3, start_level=15, end_level=3, action_calls=2)
     table = plan_first_table(WINDOW, 5, STEPS, config, 15, fresh=1)
     assert table.states[:, 0].tolist() == [15, 11, 7, 3, 3, 3]
     assert table.states[:, -1].tolist() == [20, 14, 9, 3, 3, 3]
@@ -91,7 +91,7 @@ def test_the_action_is_told_from_the_guided_plan(policy, history) -> None:
 
 @pytest.mark.parametrize("execute", [1, 3])
 def test_a_later_plan_starts_from_the_last_one_moved_on(watched, history, execute) -> None:
-    planner = sampler(watched, execute, start_level=1, state_calls=1)
+    planner = sampler(watched, execute=execute, start_level=1, state_calls=1)
     first = planner.plan(history)
     watched.denoiser.calls.clear()
     planner.plan(history)
@@ -114,8 +114,9 @@ def test_so_many_actions_are_planned_as_are_executed(policy, history) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("start_level", 21), ("end_level", 15), ("state_calls", 0), ("action_calls", 21)]
+    ("field", "value"),
+    [("start_level", 21), ("end_level", 15), ("state_calls", 0), ("action_calls", 21), ("execute", 10)],
 )
 def test_an_impossible_level_is_named(policy, field, value) -> None:
-    with pytest.raises(ConfigError, match=f"plan_first.{field}"):
+    with pytest.raises(ConfigError, match=f"planning.{field}"):
         sampler(policy, **{field: value})

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from beyondmimic_data import rotations
+from beyondmimic_data.config import GuidanceConfig
 from beyondmimic_data.diffusion.windows import RecordedWindows
 from beyondmimic_data.errors import StoreError
+from beyondmimic_data.guidance.costs import Sum
 from beyondmimic_data.play.command import Command, Pillar
 from beyondmimic_data.play.session import (
     PILLAR_SIGHT,
@@ -18,7 +20,6 @@ from beyondmimic_data.play.session import (
     at_origin,
     run_in_real_time,
     steering_of,
-    towards,
 )
 
 
@@ -96,47 +97,48 @@ def test_a_fall_shows_and_a_broken_simulation_waits_for_a_reset(make_session) ->
     assert not session.step().fallen
 
 
+def joystick_of(session: Session, command: Command) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what the joystick's cost asks for."""
+    cost = steering_of(command, session._loop.history).guidance.cost
+    joystick = cost.terms[0][1] if isinstance(cost, Sum) else cost
+    return joystick.velocity[0], joystick.yaw_rate[0]
+
+
+def test_velocities_are_asked_for_with_the_gain(make_session) -> None:
+    command = Command(forward=0.4, left=-0.2, turn=0.5, guidance=GuidanceConfig(command_gain=1.5))
+    velocity, yaw_rate = joystick_of(make_session(), command)
+    torch.testing.assert_close(velocity, torch.tensor([0.6, -0.3]))
+    assert float(yaw_rate) == pytest.approx(0.75)
+
+
 @pytest.mark.parametrize(
-    ("offset", "yaw", "signs"),
-    [
-        ((3.0, 0.0), 0.0, (1, 0, 0)),
-        ((0.0, 3.0), 0.0, (1, 1, 1)),
-        ((0.0, -3.0), 0.0, (1, -1, -1)),
-        ((0.0, 3.0), np.pi / 2, (1, 0, 0)),
-        ((-0.3, 0.0), 0.0, (-1, 0, 0)),
-        ((0.0, 0.3), np.pi, (0, -1, 0)),
-    ],
+    ("waypoint", "signs"), [((3.0, 0.0), (1, 0)), ((0.0, 3.0), (0, 1)), ((0.0, -3.0), (0, -1))]
 )
-def test_the_way_to_a_point_is_relative_to_the_heading(offset, yaw, signs) -> None:
-    found = towards(np.array(offset), yaw)
-    assert tuple(int(np.sign(round(v, 6))) for v in found) == signs
-
-
-def test_the_velocity_towards_a_point_vanishes_there() -> None:
-    assert np.allclose(towards(np.array([0.0, 0.0]), 1.0), 0.0)
-
-
-def cost_of(session: Session, command: Command) -> int:
-    """Return how many costs steer."""
-    return len(steering_of(command, session._loop.history).guidance.cost.terms)
+def test_a_waypoint_becomes_a_velocity_and_a_turn_towards_it(make_session, waypoint, signs) -> None:
+    velocity, yaw_rate = joystick_of(make_session(), Command(forward=-0.3, waypoint=waypoint))
+    assert np.sign(velocity.numpy().round(1)).tolist() == list(signs)
+    assert np.sign(round(float(yaw_rate), 2)) == signs[1]
 
 
 def test_a_pillar_counts_when_it_is_near_enough_to_matter(make_session) -> None:
     session = make_session()
-    assert cost_of(session, Command(forward=0.5)) == 1
-    assert cost_of(session, Command(forward=0.5, pillars=(Pillar(1.0, 0.0),))) == 2
-    assert cost_of(session, Command(forward=0.5, pillars=(Pillar(PILLAR_SIGHT + 0.3, 0.0),))) == 1
-    assert cost_of(session, Command(waypoint=(1.0, 1.0), pillars=(Pillar(1.0, 0.0),))) == 3
+
+    def terms(command: Command) -> int:
+        cost = steering_of(command, session._loop.history).guidance.cost
+        return len(cost.terms) if isinstance(cost, Sum) else 1
+
+    assert terms(Command(forward=0.5)) == 1
+    assert terms(Command(forward=0.5, pillars=(Pillar(1.0, 0.0),))) == 2
+    assert terms(Command(forward=0.5, pillars=(Pillar(PILLAR_SIGHT + 0.3, 0.0),))) == 1
+    assert terms(Command(waypoint=(1.0, 1.0), pillars=(Pillar(1.0, 0.0),))) == 2
 
 
 def test_guidance_settings_reach_the_plan(make_session) -> None:
-    session = make_session()
-    guidance = steering_of(
-        Command(forward=0.4, scale=3.0, max_norm=2.0, gain=1.5), session._loop.history
-    ).guidance
+    settings = GuidanceConfig(scale=3.0, max_norm=2.0, obstacle_weight=0.5)
+    command = Command(forward=0.4, pillars=(Pillar(1.0, 0.0),), guidance=settings)
+    guidance = steering_of(command, make_session()._loop.history).guidance
     assert (guidance.scale, guidance.max_norm) == (3.0, 2.0)
-    ((_, joystick),) = guidance.cost.terms
-    torch.testing.assert_close(joystick.velocity, torch.tensor([0.6, 0.0]))
+    assert [weight for weight, _ in guidance.cost.terms] == [1.0, 0.5]
 
 
 def test_commands_of_other_threads_arrive(make_session) -> None:
