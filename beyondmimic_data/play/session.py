@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 PILLAR_SIGHT = 2.5
 """m from the root; a pillar farther away is beyond the reach of the cost whatever the plan does, so it is
 left out, which saves a fifth of a step."""
+PILLAR_WEIGHT = 0.03
+"""Of the pillars' cost, which moves positions, beside a command's, which moves velocities. In four runs each past
+and between pillars one robot that stood by a pillar fell with 0.1, one with 1, none with this."""
 PACE_SECONDS = 1.0
 """s over which the real-time factor is taken."""
 
@@ -236,7 +239,8 @@ def steering_of(command: Command, history: Frames) -> Steering:
     here = history.root_pos_w[0, -1, :2].numpy()
     seen = [p for p in command.pillars if np.linalg.norm(here - [p.x, p.y]) - p.radius < PILLAR_SIGHT]
     pillars = Obstacle(tuple(_cylinder(pillar) for pillar in seen), root_only=True) if seen else None
-    return Steering(command_guidance(velocity, yaw_rate, command.guidance, pillars))
+    config = dataclasses.replace(command.guidance, obstacle_weight=PILLAR_WEIGHT)
+    return Steering(command_guidance(velocity, yaw_rate, config, pillars))
 
 
 def _cylinder(pillar: Pillar) -> Cylinder:

@@ -15,6 +15,7 @@ from beyondmimic_data.guidance.costs import Sum
 from beyondmimic_data.play.command import Command, Pillar
 from beyondmimic_data.play.session import (
     PILLAR_SIGHT,
+    PILLAR_WEIGHT,
     Pace,
     Session,
     at_origin,
@@ -134,11 +135,11 @@ def test_a_pillar_counts_when_it_is_near_enough_to_matter(make_session) -> None:
 
 
 def test_guidance_settings_reach_the_plan(make_session) -> None:
-    settings = GuidanceConfig(scale=3.0, max_norm=2.0, obstacle_weight=0.5)
+    settings = GuidanceConfig(scale=3.0, max_norm=2.0)
     command = Command(forward=0.4, pillars=(Pillar(1.0, 0.0),), guidance=settings)
     guidance = steering_of(command, make_session()._loop.history).guidance
     assert (guidance.scale, guidance.max_norm) == (3.0, 2.0)
-    assert [weight for weight, _ in guidance.cost.terms] == [1.0, 0.5]
+    assert [weight for weight, _ in guidance.cost.terms] == [1.0, PILLAR_WEIGHT]
 
 
 def test_commands_of_other_threads_arrive(make_session) -> None:
