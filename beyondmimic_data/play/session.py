@@ -40,8 +40,8 @@ PILLAR_SIGHT = 2.5
 """m from the root; a pillar farther away is beyond the reach of the cost whatever the plan does, so it is
 left out, which saves a fifth of a step."""
 PILLAR_WEIGHT = 0.03
-"""Of the pillars' cost, which moves positions, beside a command's, which moves velocities. In four runs each past
-and between pillars one robot that stood by a pillar fell with 0.1, one with 1, none with this."""
+"""Of the pillars' cost, which moves positions, beside a command's, which moves velocities. In four runs each
+past and between pillars one robot that stood by a pillar fell with 0.1, one with 1, none with this."""
 PACE_SECONDS = 1.0
 """s over which the real-time factor is taken."""
 
