@@ -11,6 +11,7 @@ from assets.diffusion_policy import build_diffusion, diffusion_policy, find_diff
 from assets.presentation import materialised, picture, plain_failures, progress_of, table
 from assets.workspace import Workspace
 from beyondmimic_data import versions
+from beyondmimic_data.control.published import PUBLISHED
 from beyondmimic_data.files import read_json
 from storage.artifacts import Artifact, Build, describe
 
@@ -113,7 +114,12 @@ def _shown(report: Artifact) -> dict[str, Any]:
         "plan_ms_p50",
     )
     rows = [
-        {"protocol": name, **{c: f.get(c) for c in columns}, "left_out": f.get("skipped")}
+        {
+            "protocol": name,
+            **{c: f.get(c) for c in columns},
+            "published": "; ".join(map(str, PUBLISHED.get(name, ()))) or None,
+            "left_out": f.get("skipped"),
+        }
         for name, f in figures["protocols"].items()
     ]
     pictures = {name: picture(report.path / f"{name}.png") for name in figures["protocols"]}

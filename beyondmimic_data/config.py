@@ -458,11 +458,20 @@ class GuidanceConfig:
     """Bound on the noise-to-signal factor of the noisiest denoising steps."""
     command_gain: float = 2.0
     """What is asked of a plan for each m/s or rad/s commanded: plans follow by less than they are asked."""
+    integral_gain: float = 1.0
+    """1/s; what is asked grows by this times the velocity's error, so that no error stays."""
+    integral_limit: float = 0.4
+    """m/s, and rad/s; bound of what the integral adds along each axis."""
+    heading_gain: float = 2.0
+    """1/s; rad/s asked for each radian that the heading lags behind the one that the yaw rate leads to."""
+    heading_limit: float = 0.5
+    """rad; a heading further off counts as this far, and the wanted heading waits for the robot."""
     waypoint_mode: Literal["cost", "velocity"] = "velocity"
     """``cost``: the papers' cost of a waypoint; ``velocity``: a bounded velocity towards it, as a joystick
     would command it."""
-    obstacle_weight: float = 1.0
-    """Weight of the obstacles' cost beside a command or a goal."""
+    obstacle_weight: float = 0.0
+    """Weight of the obstacles' cost beside a command or a goal; 0 leaves it to the velocity to go round them,
+    which the papers' cost of a waypoint does not."""
 
 
 @dataclasses.dataclass(frozen=True)

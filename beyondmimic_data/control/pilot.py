@@ -1,9 +1,11 @@
 """Pilots: what turns a command or a goal into the steering of plans, for many robots at once."""
 
 import dataclasses
+import math
 
 import torch
 
+from beyondmimic_data import rotations
 from beyondmimic_data.config import GuidanceConfig
 from beyondmimic_data.control.closed_loop import Steering
 from beyondmimic_data.diffusion.frames import Frames
@@ -29,7 +31,17 @@ TURN_DISTANCE = 0.6
 STOP_RADIUS = 0.1
 """m; closer to a goal than this a robot is told to stand."""
 NEAREST_PILLARS = 4
-"""Pillars that a plan of 0.3 s minds; the others are out of reach."""
+"""Pillars that a plan minds; the others are out of reach."""
+LOOK_AHEAD = 1.8
+"""m, how far a way has to be free of pillars."""
+CLEARANCE = 0.45
+"""m from a root to a pillar's surface that counts as free: half a robot with its arms, and some sway."""
+WAYS = 61
+"""Directions compared, within a right angle of the goal's."""
+CLEARANCE_WEIGHT = 4.0
+"""rad of detour that the whole clearance is worth."""
+HEADING_WEIGHT = 0.1
+"""Preference for the way the robot faces: it keeps to one side of a pillar that stands in the middle."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,19 +59,18 @@ class CommandTrack:
         return self.velocity[index], self.yaw_rate[index]
 
 
-def command_guidance(
+def joystick_guidance(
     velocity: torch.Tensor, yaw_rate: torch.Tensor, config: GuidanceConfig, also: Cost | None = None
 ) -> Guidance:
-    """Return the guidance that makes plans follow a command: all arithmetic of commands is here.
+    """Return the guidance that asks plans for a velocity.
 
     Args:
         velocity: (N, 2) m/s, forward and left of the heading.
-        yaw_rate: (N,) rad/s; 0 holds the heading.
-        config: gain, scale and bounds.
+        yaw_rate: (N,) rad/s.
+        config: scale and bounds.
         also: another cost, added to the command's.
     """
-    cost: Cost = Joystick(config.command_gain * velocity, config.command_gain * yaw_rate)
-    return _guidance(cost, config, also)
+    return _guidance(Joystick(velocity, yaw_rate), config, also)
 
 
 def _guidance(cost: Cost, config: GuidanceConfig, also: Cost | None) -> Guidance:
@@ -68,19 +79,85 @@ def _guidance(cost: Cost, config: GuidanceConfig, also: Cost | None) -> Guidance
     return Guidance(cost, scale=config.scale, max_norm=config.max_norm, max_ratio=config.max_ratio)
 
 
+class CommandFollower:
+    """Asks plans for more or less than is commanded, until the robot does what is.
+
+    Guidance alone leaves an error, as a plan is a compromise between the cost and what the policy would do
+    anyway. So the velocity's error is integrated, and the yaw rate is corrected by the heading's lag. This is
+    the one place with the arithmetic of commands.
+    """
+
+    def __init__(self, config: GuidanceConfig, control_hz: float) -> None:
+        """Begin without memory; the first call learns how many robots there are."""
+        self.config, self.dt = config, 1.0 / control_hz
+        self._integral = torch.zeros(0, 2)
+        self._heading = torch.zeros(0)
+
+    def __call__(
+        self, velocity: torch.Tensor, yaw_rate: torch.Tensor, history: Frames
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what to ask plans for: velocities (N, 2) in m/s and yaw rates (N,) in rad/s.
+
+        Args:
+            velocity: (N, 2) m/s commanded, forward and left of the heading.
+            yaw_rate: (N,) rad/s commanded; 0 holds the heading.
+            history: past and current states (N, past + 1, ...).
+        """
+        config = self.config
+        yaw = rotations.yaw(history.root_quat_w[:, -1])
+        turned = rotations.rotate_inverse(rotations.from_yaw(yaw), history.root_lin_vel_w[:, -1])
+        if len(self._heading) != len(yaw):
+            self._integral, self._heading = torch.zeros(len(yaw), 2), yaw.clone()
+        error = velocity - turned[:, :2]
+        limit = config.integral_limit
+        self._integral = (self._integral + config.integral_gain * self.dt * error).clamp(-limit, limit)
+        # Nothing is left to integrate where a stop was commanded: what was learned was about a motion.
+        moving = velocity.norm(dim=-1, keepdim=True) > 0
+        self._integral = torch.where(moving, self._integral, torch.zeros_like(self._integral))
+        wanted = self._heading + yaw_rate * self.dt
+        lag = torch.remainder(wanted - yaw + math.pi, 2 * math.pi) - math.pi
+        lag = lag.clamp(-config.heading_limit, config.heading_limit)
+        self._heading = yaw + lag
+        asked = config.command_gain * velocity + self._integral
+        return asked, config.command_gain * yaw_rate + config.heading_gain * lag
+
+
+def way_round(offset: torch.Tensor, pillars: torch.Tensor, radius: float) -> torch.Tensor:
+    """Turn the way to a goal to the best free direction: little detour, much clearance.
+
+    Args:
+        offset: (N, 2) m, the goal in the heading's axes.
+        pillars: (N, P, 2) m, axes of pillars there.
+        radius: m, of the pillars.
+
+    Returns:
+        Offsets (N, 2) as long as before.
+    """
+    distance = offset.norm(dim=-1)
+    turns = torch.linspace(-math.pi / 2, math.pi / 2, WAYS).to(offset)
+    angle = torch.atan2(offset[:, 1], offset[:, 0])[:, None] + turns
+    ways = torch.stack([torch.cos(angle), torch.sin(angle)], -1)
+    along = (ways @ pillars.mT).clamp_min(0).minimum(distance.clamp_max(LOOK_AHEAD)[:, None, None])
+    gap = (pillars[:, None] - along[..., None] * ways[:, :, None]).norm(dim=-1).amin(-1) - radius
+    shortfall = (1 - gap / CLEARANCE).clamp_min(0)
+    off_heading = torch.atan2(torch.sin(angle), torch.cos(angle)).abs()
+    best = (turns.abs() + CLEARANCE_WEIGHT * shortfall + HEADING_WEIGHT * off_heading).argmin(-1)
+    return distance[:, None] * ways[torch.arange(len(ways)), best]
+
+
 class JoystickPilot:
     """Steers by the commands of a track."""
 
     def __init__(self, track: CommandTrack, guidance: GuidanceConfig, control_hz: float) -> None:
         """Take the commands of N robots, how plans are made to follow them, and control steps a second."""
-        self.track, self.guidance, self.control_hz = track, guidance, control_hz
+        self.track, self.guidance = track, guidance
+        self._follow = CommandFollower(guidance, control_hz)
 
     def steer(self, step: int, history: Frames) -> Steering:
         """Return the steering of a control step."""
-        velocity, yaw_rate = self.track.at(step)
-        return Steering(
-            command_guidance(velocity, yaw_rate, self.guidance), command=_command(velocity, yaw_rate)
-        )
+        command = self.track.at(step)
+        asked = self._follow(*command, history)
+        return Steering(joystick_guidance(*asked, self.guidance), command=_command(*command))
 
 
 class WaypointPilot:
@@ -90,6 +167,7 @@ class WaypointPilot:
         self,
         goal: torch.Tensor,
         guidance: GuidanceConfig,
+        control_hz: float,
         *,
         stop_radius: float = STOP_RADIUS,
         pillars: PillarField | None = None,
@@ -99,29 +177,34 @@ class WaypointPilot:
         Args:
             goal: one of each robot.
             guidance: gives the mode: the papers' cost, or a velocity as a joystick would command it.
+            control_hz: control steps a second.
             stop_radius: m; closer than this a robot is told to stand.
             pillars: upright obstacles of each robot.
         """
         self.goal, self.guidance, self.stop_radius, self.pillars = goal, guidance, stop_radius, pillars
+        self._follow = CommandFollower(guidance, control_hz)
 
     def steer(self, step: int, history: Frames) -> Steering:
         """Return the steering of a control step."""
         avoid = self._avoid(history)
         if self.guidance.waypoint_mode == "cost":
             return Steering(_guidance(Waypoint(self.goal), self.guidance, avoid))
-        velocity, yaw_rate = self.command(history)
-        guidance = command_guidance(velocity, yaw_rate, self.guidance, avoid)
-        return Steering(guidance, command=_command(velocity, yaw_rate))
+        command = self.command(history)
+        asked = self._follow(*command, history)
+        return Steering(joystick_guidance(*asked, self.guidance, avoid), command=_command(*command))
 
     def command(self, history: Frames) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the velocity (N, 2) in m/s towards the goal in the heading's axes, and the yaw rate (N,).
 
         The velocity is proportional to the way that is left, shortened to what the robot can do in that
-        direction; it turns to face the goal.
+        direction; it turns to face where it goes, which is the goal or a way round pillars.
         """
-        current = history.num_frames - 1
-        offset = character_frame(history, current).to_local(self.goal[:, None])[:, 0]
+        frame = character_frame(history, history.num_frames - 1)
+        offset = frame.to_local(self.goal[:, None])[:, 0]
         distance = offset.norm(dim=-1)
+        if self.pillars is not None:
+            near = self.pillars.nearest(frame.xy, NEAREST_PILLARS)
+            offset = way_round(offset, frame.to_local(near.centre), near.radius)
         wanted = APPROACH_RATE * offset
         excess = torch.stack(
             [
@@ -138,7 +221,7 @@ class WaypointPilot:
         return wanted / excess[:, None] * moving[:, None], turning * fading * moving
 
     def _avoid(self, history: Frames) -> Cost | None:
-        if self.pillars is None:
+        if self.pillars is None or self.guidance.obstacle_weight == 0:
             return None
         return Obstacle((self.pillars.nearest(history.root_pos_w[:, -1, :2], NEAREST_PILLARS),))
 

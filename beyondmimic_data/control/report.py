@@ -13,8 +13,9 @@ def report_text(result: dict[str, Any]) -> str:
     lines = [
         "# Closed loop",
         "",
-        f"State representation {result['representation']}, {result['planning']['sampler']} inference, latency {low:g} to "
-        f"{high:g} ms after the policy. Guidance: scale {guidance['scale']:g}, gradient within "
+        f"State representation {result['representation']}, {result['planning']['sampler']} inference, "
+        f"latency {low:g} to {high:g} ms after the policy. Guidance: scale {guidance['scale']:g}, "
+        f"gradient within "
         f"{guidance['max_norm']:g}, commands times {guidance['command_gain']:g}.",
         "",
         "| protocol | success | 95 % interval | runs | falls | mean time up | plan, median | published |",

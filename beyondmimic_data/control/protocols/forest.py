@@ -75,7 +75,7 @@ def make(setting: Setting) -> Task:
 
     return Task(
         judge=lambda recording: judge(goal, recording),
-        steer=WaypointPilot(goal, setting.guidance, pillars=pillars).steer,
+        steer=WaypointPilot(goal, setting.guidance, setting.control_hz, pillars=pillars).steer,
         measure=measure,
         goal=goal,
         pillars=pillars,

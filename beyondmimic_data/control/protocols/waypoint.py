@@ -67,7 +67,7 @@ def make(setting: Setting) -> Task:
             },
         }
 
-    return Task(judge=judge, steer=WaypointPilot(goal, setting.guidance).steer, goal=goal)
+    return Task(judge=judge, steer=WaypointPilot(goal, setting.guidance, setting.control_hz).steer, goal=goal)
 
 
 register_protocol(

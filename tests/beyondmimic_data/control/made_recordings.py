@@ -19,7 +19,9 @@ def record(seconds: float, n: int) -> Recording:
         yaw=np.zeros((steps + 1, n)),
         head_height=np.full((steps + 1, n), 1.2),
         pushes=np.zeros((steps + 1, n, 3)),
+        actions=np.zeros((steps + 1, n, 29)),
         latency_ms=np.zeros(n),
+        network_calls=5,
         plan_ms=np.full(steps, 5.0),
         control_hz=HZ,
     )
