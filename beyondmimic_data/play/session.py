@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from beyondmimic_data.control.closed_loop import (
     head_height,
 )
 from beyondmimic_data.control.evaluate import pick_starts
-from beyondmimic_data.control.pilot import WaypointPilot, command_guidance
+from beyondmimic_data.control.pilot import CommandFollower, WaypointPilot, joystick_guidance
 from beyondmimic_data.control.protocols import PROTOCOLS
 from beyondmimic_data.diffusion.frames import Frames
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
@@ -30,6 +30,7 @@ from beyondmimic_data.diffusion.sampler import Plan
 from beyondmimic_data.diffusion.windows import RecordedWindows
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.guidance.costs import Obstacle
+from beyondmimic_data.guidance.pillar_field import PillarField
 from beyondmimic_data.guidance.shapes import Cylinder
 from beyondmimic_data.play.command import PILLAR_HEIGHT, Command, Pillar
 from beyondmimic_data.robots import g1, g1_facts
@@ -37,11 +38,10 @@ from beyondmimic_data.robots import g1, g1_facts
 log = logging.getLogger(__name__)
 
 PILLAR_SIGHT = 2.5
-"""m from the root; a pillar farther away is beyond the reach of the cost whatever the plan does, so it is
-left out, which saves a fifth of a step."""
+"""m from the root to a pillar's surface; farther away it is beyond the reach of a plan and of a detour."""
 PILLAR_WEIGHT = 0.03
-"""Of the pillars' cost, which moves positions, beside a command's, which moves velocities. In four runs each
-past and between pillars one robot that stood by a pillar fell with 0.1, one with 1, none with this."""
+"""Of the pillars' cost, which moves positions, beside a joystick's, which moves velocities; with 0.1 and more
+a robot that stands by a pillar is pulled over now and then."""
 PACE_SECONDS = 1.0
 """s over which the real-time factor is taken."""
 
@@ -94,7 +94,7 @@ class Session:
         self._command = command or Command(guidance=preset.closed_loop.guidance)
         self._push: np.ndarray | None = None
         self._reset_asked = False
-        self._loop = self._placed()
+        self._loop, self._driver = self._placed(), self._new_driver()
         self._steps = 0
 
     @classmethod
@@ -149,10 +149,10 @@ class Session:
             command, push, reset = self._command, self._push, self._reset_asked
             self._push, self._reset_asked = None, False
         if reset:
-            self._loop, self._steps, push = self._placed(), 0, None
+            self._loop, self._driver, self._steps, push = self._placed(), self._new_driver(), 0, None
         elif not self._broken:
             added = None if push is None else push[None]
-            self._loop.step(steering_of(command, self._loop.history), added)
+            self._loop.step(self._driver.steer(command, self._loop.history), added)
             self._steps += 1
         return self._snapshot(command, np.zeros(3) if push is None else push, time.perf_counter() - started)
 
@@ -160,6 +160,9 @@ class Session:
     def _broken(self) -> bool:
         """Whether the simulation left the finite numbers; then only a reset goes on."""
         return not bool(torch.isfinite(self._loop.state.root_pos_w).all())
+
+    def _new_driver(self) -> "Driver":
+        return Driver(self._policy.contract.control_hz)
 
     def _placed(self) -> ClosedLoop:
         """Return the robot at its start."""
@@ -223,24 +226,43 @@ def planned_paths(policy: DiffusionPolicy, plan: Plan | None) -> tuple[np.ndarra
     return root, bodies.transpose(0, 1).numpy()
 
 
-def steering_of(command: Command, history: Frames) -> Steering:
-    """Return what steers the next plan.
+class Driver:
+    """Turns commands, which may change at any step, into the steering of one robot's plans."""
 
-    Args:
-        command: what is asked for.
-        history: past and current states (1, past + 1, ...).
-    """
-    if command.waypoint is None:
+    def __init__(self, control_hz: float) -> None:
+        """Begin without memory of how the robot followed."""
+        self._control_hz = control_hz
+        self._follow: CommandFollower | None = None
+
+    def steer(self, command: Command, history: Frames) -> Steering:
+        """Return what steers the next plan; on the way to a waypoint it goes round pillars by itself.
+
+        Args:
+            command: what is asked for.
+            history: past and current states (1, past + 1, ...).
+        """
+        if self._follow is None or self._follow.config != command.guidance:
+            self._follow = CommandFollower(command.guidance, self._control_hz)
+        here = history.root_pos_w[0, -1, :2].numpy()
+        seen = [p for p in command.pillars if np.linalg.norm(here - [p.x, p.y]) - p.radius < PILLAR_SIGHT]
+        if command.waypoint is not None:
+            goal, field = torch.tensor([command.waypoint]), _field(seen)
+            pilot = WaypointPilot(goal, command.guidance, self._control_hz, pillars=field)
+            asked = self._follow(*pilot.command(history), history)
+            return Steering(joystick_guidance(*asked, command.guidance))
         velocity, yaw_rate = torch.tensor([[command.forward, command.left]]), torch.tensor([command.turn])
-    else:
-        velocity, yaw_rate = WaypointPilot(torch.tensor([command.waypoint]), command.guidance).command(
-            history
-        )
-    here = history.root_pos_w[0, -1, :2].numpy()
-    seen = [p for p in command.pillars if np.linalg.norm(here - [p.x, p.y]) - p.radius < PILLAR_SIGHT]
-    pillars = Obstacle(tuple(_cylinder(pillar) for pillar in seen), root_only=True) if seen else None
-    config = dataclasses.replace(command.guidance, obstacle_weight=PILLAR_WEIGHT)
-    return Steering(command_guidance(velocity, yaw_rate, config, pillars))
+        asked = self._follow(velocity, yaw_rate, history)
+        config = dataclasses.replace(command.guidance, obstacle_weight=PILLAR_WEIGHT)
+        avoid = Obstacle(tuple(_cylinder(p) for p in seen), root_only=True) if seen else None
+        return Steering(joystick_guidance(*asked, config, avoid))
+
+
+def _field(pillars: Sequence[Pillar]) -> PillarField | None:
+    """Return pillars as one field, each as thick as the thickest."""
+    if not pillars:
+        return None
+    centre = torch.tensor([[[p.x, p.y] for p in pillars]])
+    return PillarField(centre, max(p.radius for p in pillars))
 
 
 def _cylinder(pillar: Pillar) -> Cylinder:

@@ -9,6 +9,7 @@ import torch
 
 from beyondmimic_data import rotations
 from beyondmimic_data.config import GuidanceConfig
+from beyondmimic_data.diffusion.sampler import Guidance
 from beyondmimic_data.diffusion.windows import RecordedWindows
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.guidance.costs import Sum
@@ -16,11 +17,11 @@ from beyondmimic_data.play.command import Command, Pillar
 from beyondmimic_data.play.session import (
     PILLAR_SIGHT,
     PILLAR_WEIGHT,
+    Driver,
     Pace,
     Session,
     at_origin,
     run_in_real_time,
-    steering_of,
 )
 
 
@@ -98,15 +99,25 @@ def test_a_fall_shows_and_a_broken_simulation_waits_for_a_reset(make_session) ->
     assert not session.step().fallen
 
 
+def guidance_of(session: Session, command: Command) -> Guidance:
+    """Return how a fresh driver steers the first plan."""
+    guidance = Driver(50.0).steer(command, session._loop.history).guidance
+    assert guidance is not None
+    return guidance
+
+
 def joystick_of(session: Session, command: Command) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what the joystick's cost asks for."""
-    cost = steering_of(command, session._loop.history).guidance.cost
+    cost = guidance_of(session, command).cost
     joystick = cost.terms[0][1] if isinstance(cost, Sum) else cost
     return joystick.velocity[0], joystick.yaw_rate[0]
 
 
+PLAIN = GuidanceConfig(command_gain=1.5, integral_gain=0.0, heading_gain=0.0)
+
+
 def test_velocities_are_asked_for_with_the_gain(make_session) -> None:
-    command = Command(forward=0.4, left=-0.2, turn=0.5, guidance=GuidanceConfig(command_gain=1.5))
+    command = Command(forward=0.4, left=-0.2, turn=0.5, guidance=PLAIN)
     velocity, yaw_rate = joystick_of(make_session(), command)
     torch.testing.assert_close(velocity, torch.tensor([0.6, -0.3]))
     assert float(yaw_rate) == pytest.approx(0.75)
@@ -116,30 +127,35 @@ def test_velocities_are_asked_for_with_the_gain(make_session) -> None:
     ("waypoint", "signs"), [((3.0, 0.0), (1, 0)), ((0.0, 3.0), (0, 1)), ((0.0, -3.0), (0, -1))]
 )
 def test_a_waypoint_becomes_a_velocity_and_a_turn_towards_it(make_session, waypoint, signs) -> None:
-    velocity, yaw_rate = joystick_of(make_session(), Command(forward=-0.3, waypoint=waypoint))
+    velocity, yaw_rate = joystick_of(make_session(), Command(forward=-0.3, waypoint=waypoint, guidance=PLAIN))
     assert np.sign(velocity.numpy().round(1)).tolist() == list(signs)
     assert np.sign(round(float(yaw_rate), 2)) == signs[1]
 
 
-def test_a_pillar_counts_when_it_is_near_enough_to_matter(make_session) -> None:
+def test_a_waypoint_behind_a_pillar_is_reached_round_it(make_session) -> None:
+    velocity, _ = joystick_of(
+        make_session(), Command(waypoint=(3.0, 0.0), pillars=(Pillar(1.2, -0.1),), guidance=PLAIN)
+    )
+    assert velocity[1] > 0.1
+
+
+def test_a_pillar_counts_beside_a_joystick_when_it_is_near_enough_to_matter(make_session) -> None:
     session = make_session()
 
-    def terms(command: Command) -> int:
-        cost = steering_of(command, session._loop.history).guidance.cost
-        return len(cost.terms) if isinstance(cost, Sum) else 1
+    def terms(*pillars: Pillar) -> list[float]:
+        cost = guidance_of(session, Command(forward=0.5, pillars=pillars)).cost
+        return [weight for weight, _ in cost.terms] if isinstance(cost, Sum) else [1.0]
 
-    assert terms(Command(forward=0.5)) == 1
-    assert terms(Command(forward=0.5, pillars=(Pillar(1.0, 0.0),))) == 2
-    assert terms(Command(forward=0.5, pillars=(Pillar(PILLAR_SIGHT + 0.3, 0.0),))) == 1
-    assert terms(Command(waypoint=(1.0, 1.0), pillars=(Pillar(1.0, 0.0),))) == 2
+    assert terms() == [1.0]
+    assert terms(Pillar(1.0, 0.0)) == [1.0, PILLAR_WEIGHT]
+    assert terms(Pillar(PILLAR_SIGHT + 0.3, 0.0)) == [1.0]
 
 
 def test_guidance_settings_reach_the_plan(make_session) -> None:
     settings = GuidanceConfig(scale=3.0, max_norm=2.0)
-    command = Command(forward=0.4, pillars=(Pillar(1.0, 0.0),), guidance=settings)
-    guidance = steering_of(command, make_session()._loop.history).guidance
-    assert (guidance.scale, guidance.max_norm) == (3.0, 2.0)
-    assert [weight for weight, _ in guidance.cost.terms] == [1.0, PILLAR_WEIGHT]
+    for command in (Command(forward=0.4, guidance=settings), Command(waypoint=(1.0, 1.0), guidance=settings)):
+        guidance = guidance_of(make_session(), command)
+        assert (guidance.scale, guidance.max_norm) == (3.0, 2.0)
 
 
 def test_commands_of_other_threads_arrive(make_session) -> None:
