@@ -30,6 +30,19 @@ class MotionError(BeyondMimicError):
         return type(self), self._given
 
 
+class ScriptError(BeyondMimicError):
+    """A script of commands that is refused: names the file, the field, what was found and expected."""
+
+    def __init__(self, file: object, field: str, found: object, expected: str) -> None:
+        super().__init__(f"{file}: {field}: found {found}, expected {expected}")
+        self.file = str(file)
+        self.field = field
+        self._given = (self.file, field, str(found), expected)
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return type(self), self._given
+
+
 class StoreError(BeyondMimicError):
     """Stored data that is missing, incomplete, in use by another process, or damaged."""
 

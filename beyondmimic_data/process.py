@@ -1,7 +1,10 @@
-"""Settings of the running process that decide how fast it computes."""
+"""What a process needs of its machine: threads, memory, a port to listen on."""
 
 import ctypes
 import os
+import socket
+
+from beyondmimic_data.errors import BeyondMimicError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -24,3 +27,17 @@ def prepare(num_threads: int) -> None:
         return
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Check that a server can listen.
+
+    Raises:
+        BeyondMimicError: someone else does.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BeyondMimicError(f"port {port} of {host} is taken; choose another with --port") from error

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,15 +10,67 @@ import imageio_ffmpeg
 import mujoco
 import numpy as np
 
+from beyondmimic_data import rotations
 from beyondmimic_data.files import atomic_path
 from beyondmimic_data.rendering import OffscreenRenderer, picture_spec
+
+Colour = tuple[float, float, float, float]
+"""Red, green, blue, opacity, each 0 to 1."""
 
 FPS = 25.0
 ARROW_SECONDS = 0.4
 """s for which a push is drawn."""
+HEADING_SHARE = 0.06
+"""How much of the robot's turn a camera that turns with it follows from one image to the next."""
 PUSH_COLOUR = (0.85, 0.25, 0.2, 1.0)
 GHOST_COLOUR = (0.2, 0.45, 0.8, 0.35)
 COMMAND_COLOUR = (0.15, 0.55, 0.3, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Camera:
+    """Where a shot is seen from; the robot stays in the middle."""
+
+    azimuth: float
+    """Degrees about z of the direction in which the camera looks."""
+    elevation: float
+    """Degrees, negative looks down."""
+    distance: float
+    """m from the robot."""
+    turns: bool = False
+    """Whether the azimuth counts from the robot's heading, or from x."""
+
+
+CORNER = Camera(azimuth=125.0, elevation=-14.0, distance=2.8)
+BEHIND = Camera(azimuth=0.0, elevation=-22.0, distance=3.6, turns=True)
+SIDE = Camera(azimuth=90.0, elevation=-12.0, distance=4.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Polyline:
+    """A line in the world that may change from row to row."""
+
+    points: np.ndarray
+    """(S, P, 3) m; a segment with a point that is not finite is left out."""
+    colour: Colour
+    radius: float = 0.012
+    """m."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """An upright cylinder, flat or tall, in the world; it may move from row to row."""
+
+    positions: np.ndarray
+    """(S, 3) m, middle of its foot; a row that is not finite is left out."""
+    colour: Colour
+    radius: float
+    """m."""
+    height: float
+    """m."""
+
+
+Overlay = Polyline | Column
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +87,10 @@ class Scene:
     """(S, 3) m/s commanded velocity in the world, drawn as green arrows."""
     ghost: np.ndarray | None = None
     """(S, 36) another robot, such as the reference, drawn through which one sees."""
+    overlays: Sequence[Overlay] = ()
+    """Lines and cylinders, such as plans and pillars."""
+    camera: Camera = CORNER
+    """Where it is seen from."""
 
 
 def write_video(scenes: Sequence[Scene], path: Path, *, width: int = 640, height: int = 480) -> None:
@@ -68,7 +125,7 @@ def render(scenes: Sequence[Scene], *, width: int, height: int) -> Iterator[np.n
     """
     model = picture_spec().compile()
     data, ghost = mujoco.MjData(model), mujoco.MjData(model)
-    lookat = np.zeros(3)
+    lookat, heading = np.zeros(3), 0.0
     with OffscreenRenderer(model, width, height) as renderer:
         for scene in scenes:
             for index in _shown(scene):
@@ -78,13 +135,16 @@ def render(scenes: Sequence[Scene], *, width: int, height: int) -> Iterator[np.n
                     ghost.qpos[:] = scene.ghost[index]
                     mujoco.mj_forward(model, ghost)
                 target = np.array([data.qpos[0], data.qpos[1], 0.7])
+                turned = float(rotations.yaw(data.qpos[3:7])) - heading
+                turned = (turned + np.pi) % (2 * np.pi) - np.pi
                 lookat = target if index == 0 else 0.8 * lookat + 0.2 * target
+                heading += turned if index == 0 else HEADING_SHARE * turned
                 yield renderer.render(
                     data,
                     lookat,
-                    distance=2.8,
-                    azimuth=125.0,
-                    elevation=-14.0,
+                    distance=scene.camera.distance,
+                    azimuth=scene.camera.azimuth + (np.rad2deg(heading) if scene.camera.turns else 0.0),
+                    elevation=scene.camera.elevation,
                     decorate=functools.partial(_decorate, scene=scene, index=index, model=model, ghost=ghost),
                 )
 
@@ -106,7 +166,23 @@ def _decorate(
         for geom in graph.geoms[first : graph.ngeom]:
             geom.rgba[:] = GHOST_COLOUR
             geom.transparent = 1
+    for overlay in scene.overlays:
+        _draw_overlay(graph, overlay, index)
     _draw_arrows(graph, scene, index)
+
+
+def _draw_overlay(graph: mujoco.MjvScene, overlay: Overlay, index: int) -> None:
+    """Draw a line or a cylinder as it is in a row."""
+    if isinstance(overlay, Polyline):
+        points = overlay.points[index]
+        for start, end in itertools.pairwise(points):
+            if np.isfinite([start, end]).all():
+                _add(graph, mujoco.mjtGeom.mjGEOM_CAPSULE, overlay.radius, start, end, overlay.colour)
+        return
+    foot = overlay.positions[index]
+    if np.isfinite(foot).all():
+        top = foot + np.array([0.0, 0.0, overlay.height])
+        _add(graph, mujoco.mjtGeom.mjGEOM_CYLINDER, overlay.radius, foot, top, overlay.colour)
 
 
 def _draw_arrows(graph: mujoco.MjvScene, scene: Scene, index: int) -> None:
@@ -121,12 +197,24 @@ def _draw_arrows(graph: mujoco.MjvScene, scene: Scene, index: int) -> None:
             _add_arrow(graph, np.array([x, y, z + 0.3]), felt[-1], PUSH_COLOUR)
 
 
-def _add_arrow(
-    graph: mujoco.MjvScene, start: np.ndarray, vector: np.ndarray, colour: tuple[float, float, float, float]
-) -> None:
+def _add_arrow(graph: mujoco.MjvScene, start: np.ndarray, vector: np.ndarray, colour: Colour) -> None:
     """Add an arrow, one metre long for a metre a second."""
+    _add(graph, mujoco.mjtGeom.mjGEOM_ARROW, 0.03, start, start + vector, colour)
+
+
+def _add(
+    graph: mujoco.MjvScene,
+    kind: mujoco.mjtGeom,
+    radius: float,
+    start: np.ndarray,
+    end: np.ndarray,
+    colour: Colour,
+) -> None:
+    """Add a shape that reaches from one point to another, if there is room for it."""
+    if graph.ngeom >= graph.maxgeom:
+        return
     geom = graph.geoms[graph.ngeom]
-    arrow = mujoco.mjtGeom.mjGEOM_ARROW
-    mujoco.mjv_initGeom(geom, arrow, np.zeros(3), np.zeros(3), np.zeros(9), np.array(colour, np.float32))
-    mujoco.mjv_connector(geom, arrow, 0.03, start, start + vector)
+    mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.zeros(9), np.array(colour, np.float32))
+    mujoco.mjv_connector(geom, kind, radius, np.asarray(start, float), np.asarray(end, float))
+    geom.transparent = int(colour[3] < 1)
     graph.ngeom += 1

@@ -88,6 +88,7 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
         ("study", "sampling"): (lambda _: o.StudySampling, verbs.study_sampling),
         ("evaluate", "tracking"): (lambda _: o.EvaluateTracking, policy_verbs.evaluate_tracking),
         ("evaluate", "closed-loop"): (lambda _: o.EvaluateClosedLoop, verbs.evaluate_closed_loop),
+        ("play",): (lambda _: o.Play, policy_verbs.play),
         ("export",): (lambda _: o.Export, policy_verbs.export),
         ("ship",): (lambda _: o.Ship, policy_verbs.ship),
     }

@@ -196,6 +196,24 @@ class EvaluateClosedLoop:
 
 
 @dataclasses.dataclass(frozen=True)
+class Play:
+    """Steer one robot live in the browser, or by a script into a video with --record and --script."""
+
+    policy: str = "shipped"
+    """`shipped`, `latest` or the folder of a diffusion policy."""
+    port: int = 8080
+    """Port on 127.0.0.1."""
+    record: Path | None = None
+    """MP4 to write instead of opening the viewer; needs --script."""
+    script: Path | None = None
+    """TOML file with commands, pillars and pushes; docs/play.md has every key."""
+    camera: Literal["behind", "side"] = "behind"
+    """Where the video is seen from."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class DataDiff:
     """Show what changed from one dataset version to another; reads no step."""
 

@@ -19,7 +19,7 @@ from beyondmimic_data.overrides import differences
 from beyondmimic_data.shipping import CARD
 from beyondmimic_data.tracking.policy_files import TRAINING, WEIGHTS
 from pipelines import options as o
-from pipelines.verbs import Result, figures_text
+from pipelines.verbs import Result, diffusion_policy, figures_text
 from storage.artifacts import Artifact
 
 if TYPE_CHECKING:
@@ -73,6 +73,52 @@ def export(options: o.Export) -> Result:
         "onnx": str(options.out),
     }
     return Result(document, figures_text(document))
+
+
+def play(options: o.Play) -> Result:
+    """Steer a diffusion policy in the browser, or record a script."""
+    if (options.record is None) != (options.script is None):
+        lacking, why = (
+            ("record", "--record FILE.mp4") if options.record is None else ("script", "--script FILE")
+        )
+        raise ConfigError(lacking, None, f"{why}: a video needs both, the viewer neither")
+    workspace = open_workspace()
+    asked = None if options.policy == "latest" else options.policy
+    folder, _ = diffusion_policy(asked, workspace)
+    if options.record is None or options.script is None:
+        return _play_live(folder, workspace.preset, options.port)
+    from beyondmimic_data.play.record import record
+    from beyondmimic_data.play.script import load_script
+    from beyondmimic_data.play.session import Session
+
+    script, config = load_script(options.script), workspace.preset.closed_loop
+    figures = record(
+        Session.load(folder, workspace.preset),
+        script,
+        options.record,
+        camera=options.camera,
+        width=config.video_width,
+        height=config.video_height,
+    )
+    document = {"policy": str(folder), **figures}
+    return Result(document, figures_text(document))
+
+
+def _play_live(folder: Path, preset: Preset, port: int) -> Result:
+    """Open the viewer; it runs until it is interrupted."""
+    from beyondmimic_data.play.session import Session
+    from beyondmimic_data.play.viewer import Viewer
+
+    viewer = Viewer(Session.load(folder, preset), port=port)
+
+    def run() -> None:
+        try:
+            viewer.run()
+        finally:
+            viewer.close()
+
+    document = {"url": viewer.url, "policy": str(folder)}
+    return Result(document, f"{viewer.url}, policy {folder}; Ctrl-C ends it", then=run)
 
 
 def ship(options: o.Ship) -> Result:

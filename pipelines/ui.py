@@ -5,7 +5,6 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from beyondmimic_data.errors import BeyondMimicError
+from beyondmimic_data.process import require_free_port
 from pipelines.home import PROJECT, end_interrupted_runs, only_ui, open_instance
 
 log = logging.getLogger("beyondmimic.ui")
@@ -34,7 +34,7 @@ def running_ui(port: int) -> Iterator[subprocess.Popen[bytes]]:
     Raises:
         BeyondMimicError: the port is taken, another UI runs on the same state, or it does not start.
     """
-    _require_free(port)
+    require_free_port(HOST, port)
     with only_ui():
         with open_instance() as instance:
             for run in end_interrupted_runs(instance, daemon_is_mine=True):
@@ -70,15 +70,6 @@ def _follow_parent() -> None:
         OSError, AttributeError
     ):  # not Linux: then only a killed parent leaves it behind
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-
-
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise BeyondMimicError(f"port {port} of {HOST} is taken; choose another with --port") from error
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:

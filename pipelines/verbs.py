@@ -162,7 +162,7 @@ def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
     from beyondmimic_data.control import evaluate
 
     workspace = open_workspace()
-    folder, version = _diffusion_policy(options.policy, workspace)
+    folder, version = diffusion_policy(options.policy, workspace)
     preset = _with_seed(workspace.preset, options.seed)
     figures = evaluate.evaluate_closed_loop(
         folder,
@@ -202,7 +202,7 @@ def study_closed_loop(options: o.StudyClosedLoop) -> Result:
     from beyondmimic_data.control import study
 
     workspace = open_workspace()
-    folder, version = _diffusion_policy(options.policy, workspace)
+    folder, version = diffusion_policy(options.policy, workspace)
     preset = _with_seed(workspace.preset, options.seed)
     variations = study.parse_variations(options.vary)
     rows = study.study(folder, preset, options.protocol, variations, seeds=options.seeds, progress=log.info)
@@ -230,7 +230,7 @@ def _with_seed(preset: Preset, seed: int | None) -> Preset:
     return dataclasses.replace(preset, closed_loop=dataclasses.replace(preset.closed_loop, seed=seed))
 
 
-def _diffusion_policy(asked: str | None, workspace: Workspace) -> tuple[Path, str]:
+def diffusion_policy(asked: str | None, workspace: Workspace) -> tuple[Path, str]:
     """Return the folder and version of the policy that was asked for."""
     from beyondmimic_data.diffusion import shipped
     from beyondmimic_data.diffusion.policy_files import WEIGHTS

@@ -10,7 +10,7 @@ name=$1 venv=$2
 cd "$(dirname "$0")/.."
 
 case $name in
-    mujoco) packages=(-e '.[mujoco,dev,dev-s3]') size="3 GB" ;;
+    mujoco) packages=(-e '.[mujoco,play,dev,dev-s3]') size="3 GB" ;;
     isaaclab) packages=(-e '.[isaaclab,dev]') size="8 GB" ;;
     usd) packages=(mujoco-usd-converter) size="300 MB" ;;
     *) echo "setup: no environment '$name'; there are mujoco, isaaclab and usd" >&2; exit 1 ;;

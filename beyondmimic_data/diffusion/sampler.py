@@ -175,7 +175,8 @@ def denoise(
             window.states, actions, levels.expand(batch, -1), action_levels.expand(batch, -1)
         )
         features = policy.decode_states(clean)
-        if guidance is not None:
+        # Where the future is clean the gradient's factor is zero: it would cost its time and move nothing.
+        if guidance is not None and bool(table.states[row, policy.current + 1 :].any()):
             features = _guided(policy, features, frame, levels, guidance)
         clean = policy.constrain_states(features)
         mean, std = policy.schedule.posterior(window.states, clean, levels, next_levels)

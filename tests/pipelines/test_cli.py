@@ -35,6 +35,7 @@ VERBS = (
     ["bench"],
     ["evaluate", "tracking"],
     ["evaluate", "closed-loop"],
+    ["play"],
     ["ship"],
 )
 
