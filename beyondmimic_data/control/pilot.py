@@ -124,6 +124,16 @@ class CommandFollower:
         asked = config.command_gain * velocity + self._integral
         return asked, config.command_gain * yaw_rate + config.heading_gain * lag
 
+    def _ramped(self, velocity: torch.Tensor, yaw_rate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the command as it is asked for now: it follows a jump with bounded acceleration."""
+        change = velocity - self._velocity
+        size = change.norm(dim=-1, keepdim=True)
+        step = self.config.acceleration * self.dt
+        self._velocity = self._velocity + change * (step / size.clamp_min(step))
+        turn = self.config.turn_acceleration * self.dt
+        self._yaw_rate = self._yaw_rate + (yaw_rate - self._yaw_rate).clamp(-turn, turn)
+        return self._velocity, self._yaw_rate
+
 
 def way_round(offset: torch.Tensor, pillars: torch.Tensor, radius: float) -> torch.Tensor:
     """Turn the way to a goal to the best free direction: little detour, much clearance.
@@ -146,16 +156,6 @@ def way_round(offset: torch.Tensor, pillars: torch.Tensor, radius: float) -> tor
     off_heading = torch.atan2(torch.sin(angle), torch.cos(angle)).abs()
     best = (turns.abs() + CLEARANCE_WEIGHT * shortfall + HEADING_WEIGHT * off_heading).argmin(-1)
     return distance[:, None] * ways[torch.arange(len(ways)), best]
-
-    def _ramped(self, velocity: torch.Tensor, yaw_rate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the command as it is asked for now: it follows a jump with bounded acceleration."""
-        change = velocity - self._velocity
-        size = change.norm(dim=-1, keepdim=True)
-        step = self.config.acceleration * self.dt
-        self._velocity = self._velocity + change * (step / size.clamp_min(step))
-        turn = self.config.turn_acceleration * self.dt
-        self._yaw_rate = self._yaw_rate + (yaw_rate - self._yaw_rate).clamp(-turn, turn)
-        return self._velocity, self._yaw_rate
 
 
 class JoystickPilot:

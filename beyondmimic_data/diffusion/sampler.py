@@ -188,6 +188,9 @@ def denoise(
         window.actions = torch.cat([actions, window.actions[:, count:]], 1)
     if observer is not None:
         observer(window, table.states[table.calls], table.actions[table.calls])
+    # A state that has come down to 0 is what the plan holds; a later call only predicts it once more.
+    finished = (state_rows[table.calls] == 0) | known.mask
+    clean = torch.where(finished[..., None], window.states, clean)
     clean = torch.where(known.mask[..., None], known.states, clean)
     return Plan(policy.decode_states(clean), policy.decode_actions(window.actions), frame, table.calls)
 
