@@ -264,6 +264,9 @@ class Viewer:
             sliders = {
                 "scale": gui.add_slider("scale", 0.0, 20.0, 0.5, command.guidance.scale),
                 "max_norm": gui.add_slider("bound", 0.5, 8.0, 0.5, command.guidance.max_norm),
+                "obstacle_weight": gui.add_slider(
+                    "pillars' pull", 0.0, 0.2, 0.01, min(command.guidance.obstacle_weight, 0.2)
+                ),
                 "command_gain": gui.add_slider("gain", 0.5, 4.0, 0.1, command.guidance.command_gain),
             }
             for name, slider in sliders.items():

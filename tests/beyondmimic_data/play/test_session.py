@@ -16,7 +16,6 @@ from beyondmimic_data.guidance.costs import Sum
 from beyondmimic_data.play.command import Command, Pillar
 from beyondmimic_data.play.session import (
     PILLAR_SIGHT,
-    PILLAR_WEIGHT,
     Driver,
     Pace,
     Session,
@@ -139,16 +138,31 @@ def test_a_waypoint_behind_a_pillar_is_reached_round_it(make_session) -> None:
     assert velocity[1] > 0.1
 
 
-def test_a_pillar_counts_beside_a_joystick_when_it_is_near_enough_to_matter(make_session) -> None:
+def test_a_joystick_leads_round_a_pillar_that_is_near_enough_to_matter(make_session) -> None:
     session = make_session()
 
-    def terms(*pillars: Pillar) -> list[float]:
-        cost = guidance_of(session, Command(forward=0.5, pillars=pillars)).cost
+    def asked(*pillars: Pillar, forward: float = 0.4) -> list[float]:
+        velocity, _ = joystick_of(session, Command(forward=forward, pillars=pillars, guidance=PLAIN))
+        return velocity.tolist()
+
+    assert asked() == pytest.approx([0.6, 0.0])
+    forward, left = asked(Pillar(1.0, -0.1))
+    assert np.hypot(forward, left) == pytest.approx(0.6, abs=1e-3)
+    assert left > 0.1
+    assert asked(Pillar(1.0, -2.0)) == pytest.approx([0.6, 0.0], abs=0.02)
+    assert asked(Pillar(PILLAR_SIGHT + 0.3, 0.0)) == pytest.approx([0.6, 0.0])
+    assert asked(Pillar(1.0, 0.0), forward=0.0) == [0.0, 0.0]
+
+
+def test_the_cost_of_pillars_joins_where_it_has_a_weight(make_session) -> None:
+    def terms(weight: float, *pillars: Pillar) -> list[float]:
+        settings = GuidanceConfig(obstacle_weight=weight)
+        cost = guidance_of(make_session(), Command(forward=0.5, pillars=pillars, guidance=settings)).cost
         return [weight for weight, _ in cost.terms] if isinstance(cost, Sum) else [1.0]
 
-    assert terms() == [1.0]
-    assert terms(Pillar(1.0, 0.0)) == [1.0, PILLAR_WEIGHT]
-    assert terms(Pillar(PILLAR_SIGHT + 0.3, 0.0)) == [1.0]
+    assert terms(0.03) == [1.0]
+    assert terms(0.0, Pillar(1.0, 0.0)) == [1.0]
+    assert terms(0.03, Pillar(1.0, 0.0)) == [1.0, 0.03]
 
 
 def test_guidance_settings_reach_the_plan(make_session) -> None:
