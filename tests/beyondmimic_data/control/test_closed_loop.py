@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from beyondmimic_data.config import ControlConfig
+from beyondmimic_data.config import ControlConfig, PlanningConfig
 from beyondmimic_data.control.closed_loop import ClosedLoop, Steering, run
 from beyondmimic_data.diffusion.frames import frames_from_rows
 from beyondmimic_data.diffusion.sampler import Guidance
@@ -78,7 +78,8 @@ def test_guidance_reaches_the_plan_and_the_executed_action(policy, starts, sampl
     velocity = policy.representation.slices["root_lin_vel"]
     speeds, actions = [], []
     for chosen in (None, guidance):
-        loop = ClosedLoop(policy, starts, ControlConfig(), sampler=sampler, num_threads=1)
+        planning = PlanningConfig(sampler=sampler)
+        loop = ClosedLoop(policy, starts, ControlConfig(), planning=planning, num_threads=1)
         plan = loop.sampler.plan(loop.history, chosen)
         speeds.append(plan.features[:, 5:, velocity][..., 0].mean())
         actions.append(plan.actions[:, 4])
