@@ -144,8 +144,8 @@ class CommandFollower:
 
     def forget(self, ids: torch.Tensor) -> None:
         """Begin anew with some robots."""
-        self._integral[ids] = 0.0
-        self._heading[ids] = torch.nan
+        self._integral = self._integral.index_fill(0, ids, 0.0)
+        self._heading = self._heading.index_fill(0, ids, torch.nan)
 
     def request(self, velocity: torch.Tensor, yaw_rate: torch.Tensor, history: Frames) -> Request:
         """Return a command with what the last control steps have shown that it lacks.

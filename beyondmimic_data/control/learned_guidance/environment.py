@@ -16,7 +16,7 @@ from beyondmimic_data.control.pilot import CommandTrack, JoystickPilot
 from beyondmimic_data.control.protocols import starts
 from beyondmimic_data.control.protocols.perturb import pusher
 from beyondmimic_data.control.protocols.random_joystick import draw_track
-from beyondmimic_data.control.settings import SETTINGS
+from beyondmimic_data.control.settings import SETTINGS, GuidanceSettings
 from beyondmimic_data.diffusion.frames import Frames, frames_from_rows
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.windows import RecordedWindows
@@ -88,7 +88,7 @@ class GuidanceEnv(VecEnv):
             seed=config.seed,
             num_threads=num_threads,
         )
-        self.loop.sampler.forget([])
+        self.loop.sampler.forget([])  # a sampler that cannot restart single robots says so before training
         self._pilot = JoystickPilot(self._draw_commands(), preset.closed_loop.guidance, self.control_hz)
         self._push = pusher(self.num_envs, self.control_hz, config.seed)
         self._observer = GuidanceObserver(self.num_envs, self.control_hz)
@@ -130,13 +130,11 @@ class GuidanceEnv(VecEnv):
         with torch.inference_mode(False):
             return self._decide(actions.clone())
 
-    def _decide(
-        self, actions: torch.Tensor
-    ) -> tuple[TensorDict, torch.Tensor, torch.Tensor, dict[str, Any]]:
+    def _decide(self, actions: torch.Tensor) -> tuple[TensorDict, torch.Tensor, torch.Tensor, dict[str, Any]]:
         settings = self.bounds.settings(actions)
         self._observer.last = torch.tanh(actions)
-        up, errors = torch.ones(self.num_envs, dtype=torch.bool), []
-        ups = []
+        up = torch.ones(self.num_envs, dtype=torch.bool)
+        errors, ups = [], []
         for index in range(self.config.hold):
             if index:
                 self._look()
@@ -162,7 +160,7 @@ class GuidanceEnv(VecEnv):
             self._observer.forget(ids)
             self.episode_length_buf[ids] = 0
 
-    def _note(self, rewards: torch.Tensor, up: torch.Tensor, settings: object) -> None:
+    def _note(self, rewards: torch.Tensor, up: torch.Tensor, settings: GuidanceSettings) -> None:
         self._sums["decisions"] += self.num_envs
         self._sums["reward"] += float(rewards.sum())
         self._sums["falls"] += float((~up).sum())
