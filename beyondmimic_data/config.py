@@ -505,8 +505,8 @@ class LearnedGuidanceConfig:
     episode_seconds: float = 12.0
     """A robot that has not fallen starts anew after it."""
     limits: tuple[float, float, float, float] = (1.1, 0.7, 0.7, 1.1)
-    """Natural logarithms of the largest factors on scale, velocity gain, yaw rate gain and gradient bound: 3, 2,
-    2 and 3 times the fixed ones, and as many times less."""
+    """Natural logarithms of the largest factors on scale, velocity gain, yaw rate gain and gradient bound: up
+    to 3, 2, 2 and 3 times the fixed ones, and as many times less."""
     hidden_dims: tuple[int, ...] = (64, 64)
     steps_per_env: int = 16
     """Decisions of each robot an iteration."""

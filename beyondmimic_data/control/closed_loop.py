@@ -38,7 +38,7 @@ class Steering:
     command: torch.Tensor | None = None
     """(N, 3) m/s forward and left of the heading, rad/s: what is commanded, for the recording."""
     adjusted: Callable[[GuidanceSettings], Guidance] | None = None
-    """Gives the guidance with other settings than the configuration's; ``None`` where no command is followed."""
+    """Gives the guidance with other settings than the fixed ones; ``None`` where no command is followed."""
 
 
 Steer = Callable[[int, Frames], Steering]

@@ -18,6 +18,7 @@ from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.statistics import mean_interval, paired_difference_interval
 
 COMPARISON = "comparison.json"
+SIDES = ("fixed", "learned")
 SHOWN = ("success_rate", "wilson_low", "wilson_high", "falls", "mean_seconds_upright")
 """Figures of each side, beside the errors."""
 
@@ -71,19 +72,16 @@ def compare(
             sides.append(done)
         row = {"protocol": name, **difference(*sides), "mean_settings": learned.mean_settings()}
         rows.append(row)
-        low, high = row["success_difference_interval"]
-        progress(
-            f"{name}: {row['fixed']['success_rate']:.0%} fixed, {row['learned']['success_rate']:.0%} learned, "
-            f"{row['success_difference']:+.1f} points [{low:+.1f}, {high:+.1f}]"
-        )
+        fixed_rate, learned_rate = (row[side]["success_rate"] for side in SIDES)
+        progress(f"{name}: {fixed_rate:.0%} fixed, {learned_rate:.0%} learned, {_points(row)} points")
     return rows
 
 
 def difference(fixed: Run, learned: Run) -> dict[str, Any]:
     """Return the figures of both sides of a comparison, and how much higher the learned one's are.
 
-    ``success_difference`` is in points, with its 95 % interval; ``velocity_error_difference`` in m/s, over the
-    runs without a fall on either side, ``None`` where there are fewer than two.
+    ``success_difference`` is in points, with its 95 % interval; ``velocity_error_difference`` in m/s, over
+    the runs without a fall on either side, ``None`` where there are fewer than two.
     """
     success = [np.array(run.figures["success"]) for run in (fixed, learned)]
     errors = [command_errors(run.recording) for run in (fixed, learned)]
@@ -100,7 +98,7 @@ def difference(fixed: Run, learned: Run) -> dict[str, Any]:
                 "velocity_error_m_s": mean_of(error[0], standing),
                 "yaw_rate_error_rad_s": mean_of(error[1], standing),
             }
-            for side, run, error, standing in zip(("fixed", "learned"), (fixed, learned), errors, up)
+            for side, run, error, standing in zip(SIDES, (fixed, learned), errors, up)
         },
         "only_learned_succeeds": gained,
         "only_fixed_succeeds": lost,
@@ -116,14 +114,16 @@ def table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Return the cells of a table for a terminal, a line a protocol."""
     cells = [["protocol", "n", "fixed", "learned", "points [95 %]", "velocity error m/s [95 %]"]]
     for row in rows:
-        low, high = row["success_difference_interval"]
         error = "-"
         if row["velocity_error_difference"] is not None:
             ends = row["velocity_error_difference_interval"]
             error = f"{row['velocity_error_difference']:+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
-        rates = [
-            f"{row[side]['success_rate']:.0%}, {row[side]['falls']} fall" for side in ("fixed", "learned")
-        ]
-        points = f"{row['success_difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
-        cells.append([row["protocol"], str(row["n"]), *rates, points, error])
+        rates = [f"{row[side]['success_rate']:.0%}, {row[side]['falls']} fall" for side in SIDES]
+        cells.append([row["protocol"], str(row["n"]), *rates, _points(row), error])
     return cells
+
+
+def _points(row: dict[str, Any]) -> str:
+    """Return the difference of success with its interval, in points."""
+    low, high = row["success_difference_interval"]
+    return f"{row['success_difference']:+.1f} [{low:+.1f}, {high:+.1f}]"

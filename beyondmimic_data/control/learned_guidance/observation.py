@@ -30,7 +30,7 @@ def found_velocity(history: Frames) -> torch.Tensor:
 
 
 def planned_velocity(loop: ClosedLoop) -> torch.Tensor:
-    """Return the mean velocity (N, 3) that the last plan has ahead; the present one where there is no plan."""
+    """Return the mean velocity (N, 3) that the last plan has ahead; the present one without a plan."""
     found = found_velocity(loop.history)
     if loop.plan is None:
         return found

@@ -140,9 +140,8 @@ class LearnedGuidance:
     def _require_rate(self, loop: ClosedLoop) -> None:
         found = loop.policy.contract.control_hz
         if found != self.policy.control_hz:
-            raise ConfigError(
-                "control.control_hz", found, f"{self.policy.control_hz:g}, as it was trained at"
-            )
+            expected = f"{self.policy.control_hz:g}, as it was trained at"
+            raise ConfigError("control.control_hz", found, expected)
 
     def mean_settings(self) -> dict[str, Any]:
         """Return the mean of each setting over robots and decisions; robots that broke do not count."""

@@ -16,6 +16,7 @@ from beyondmimic_data import process
 from beyondmimic_data.config import LearnedGuidanceConfig, Preset
 from beyondmimic_data.control.learned_guidance.environment import GuidanceEnv
 from beyondmimic_data.control.learned_guidance.policy import GuidancePolicy
+from beyondmimic_data.control.settings import SETTINGS
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.windows import RecordedWindows
 from beyondmimic_data.files import whole_folder, write_json
@@ -121,10 +122,10 @@ def _line(point: Mapping[str, float], config: LearnedGuidanceConfig) -> str:
     """Return a point of the curve for a terminal."""
     left = max(config.minutes - point["minutes"], 0.0)
     rate = point["decisions"] / point["minutes"] / 60
+    settings = ", ".join(f"{name} {point[name]:.2f}" for name in SETTINGS)
     return (
         f"{point['decisions']:.0f} decisions, reward {point['mean_reward']:.3f}, "
-        f"{point['falls_per_hour']:.0f} falls an hour, scale {point['scale']:.2f}, "
-        f"gains {point['velocity_gain']:.2f} and {point['yaw_rate_gain']:.2f}, bound {point['max_norm']:.2f}; "
+        f"{point['falls_per_hour']:.0f} falls an hour, {settings}; "
         f"{rate:.0f} decisions/s, at most {left:.1f} min left"
     )
 
@@ -137,7 +138,7 @@ def plot_training(curve: Sequence[Mapping[str, float]], path: Path) -> None:
     for axis, names, label in (
         (axes[0], ("mean_reward",), "mean reward of a decision"),
         (axes[1], ("falls_per_hour",), "falls in an hour of a robot's time"),
-        (axes[2], ("scale", "velocity_gain", "yaw_rate_gain", "max_norm"), "mean settings"),
+        (axes[2], SETTINGS, "mean settings"),
     ):
         for name in names:
             axis.plot(minutes, [point[name] for point in curve], ".-", label=name.replace("_", " "))

@@ -41,8 +41,8 @@ def command_errors(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
     """Return how far each robot's velocity is from the commanded one, changes of command included.
 
     Returns:
-        Mean errors (N,) in m/s and in rad/s of velocities averaged over half a second; NaN without commands, or
-        in a run that is shorter.
+        Mean errors (N,) in m/s and in rad/s of velocities averaged over half a second; NaN without commands,
+        or in a run that is shorter.
     """
     width = round(AVERAGED_SECONDS * recording.control_hz)
     if recording.command is None or len(recording.qpos) <= width:
