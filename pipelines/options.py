@@ -136,7 +136,7 @@ class StudyLearnedGuidance:
     """Train a policy that sets guidance, and compare it with the fixed settings at the same seeds."""
 
     out: Path
-    """Folder for policy, record, curve and comparison; it must not exist, or be empty."""
+    """Folder for policy, record, curve and comparison; a training needs a new or an empty one."""
     policy: str | None = None
     """`shipped`, or the folder of a diffusion policy; the store's last one by default."""
     learned: Path | None = None
