@@ -495,6 +495,67 @@ class ClosedLoopConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LearnedGuidanceConfig:
+    """How a policy that sets guidance is trained; the numbers are this project's own."""
+
+    minutes: float = 10.0
+    """Wall-clock budget of the training."""
+    max_iterations: int | None = None
+    """Most iterations of PPO; ``None`` leaves only the minutes."""
+    num_envs: int = 64
+    """Robots."""
+    hold: int = 10
+    """Control steps between decisions."""
+    episode_seconds: float = 12.0
+    """A robot that has not fallen starts anew after it."""
+    limits: tuple[float, float, float, float] = (1.1, 0.7, 0.7, 1.1)
+    """Natural logarithms of the largest factors on scale, velocity gain, yaw rate gain and gradient bound: up
+    to 3, 2, 2 and 3 times the fixed ones, and as many times less."""
+    hidden_dims: tuple[int, ...] = (64, 64)
+    steps_per_env: int = 16
+    """Decisions of each robot an iteration."""
+    learning_rate: float = 3e-4
+    gamma: float = 0.95
+    """Discount a decision: at 0.2 s each, what comes within 4 s counts."""
+    lam: float = 0.9
+    init_std: float = 0.3
+    """Deviation of actions at first; 1 is three quarters of the way to a bound."""
+    learning_epochs: int = 4
+    mini_batches: int = 4
+    seed: int = 1
+    """Of starts, latency, commands, pushes, noise and weights."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no training can be made of.
+
+        Raises:
+            ConfigError: a number that is not above zero, or fewer decisions an iteration than mini-batches.
+        """
+        for name in ("minutes", "num_envs", "hold", "episode_seconds", "steps_per_env", "learning_epochs"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"learned_guidance.{name}", getattr(self, name), "a number above 0")
+        if not min(self.limits) > 0:
+            raise ConfigError("learned_guidance.limits", self.limits, "numbers above 0")
+        decisions = self.num_envs * self.steps_per_env
+        if not 1 <= self.mini_batches <= decisions:
+            raise ConfigError("learned_guidance.mini_batches", self.mini_batches, f"1 to {decisions}")
+
+    def ppo(self) -> PpoConfig:
+        """Return the numbers of PPO."""
+        return PpoConfig(
+            hidden_dims=self.hidden_dims,
+            init_std=self.init_std,
+            steps_per_env=self.steps_per_env,
+            learning_rate=self.learning_rate,
+            gamma=self.gamma,
+            lam=self.lam,
+            learning_epochs=self.learning_epochs,
+            mini_batches=self.mini_batches,
+            clip_value_loss=False,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class DeployConfig:
     """ONNX and TensorRT artifacts."""
 

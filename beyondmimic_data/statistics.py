@@ -1,6 +1,8 @@
-"""Confidence intervals for success rates and their differences."""
+"""Confidence intervals for success rates and their differences, and for means."""
 
 import math
+
+import numpy as np
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -53,3 +55,19 @@ def paired_difference_interval(
     difference = (first - second) / total
     half = z * math.sqrt((first + second) - (first - second) ** 2 / total) / total
     return max(-1.0, difference - half), min(1.0, difference + half)
+
+
+def mean_interval(values: np.ndarray, z: float = 1.96) -> tuple[float, float]:
+    """Return a normal interval for the mean of values (n,).
+
+    Args:
+        values: at least two.
+        z: quantile of the normal distribution; 1.96 gives 95 %.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if len(values) < 2:
+        raise ValueError(f"an interval of a mean needs at least two values, found {len(values)}")
+    half = z * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return float(values.mean()) - half, float(values.mean()) + half

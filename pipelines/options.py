@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from beyondmimic_data.config import Preset, SynthConfig, get_preset
+from beyondmimic_data.config import LearnedGuidanceConfig, Preset, SynthConfig, get_preset
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -127,6 +127,30 @@ class StudyClosedLoop:
     """Seed of starts, latency, pushes, commands and noise; the preset's by default."""
     picture: Path | None = None
     """PNG file to draw success and falls into."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyLearnedGuidance:
+    """Train a policy that sets guidance, and compare it with the fixed settings at the same seeds."""
+
+    out: Path
+    """Folder for policy, record, curve and comparison; a training needs a new or an empty one."""
+    policy: str | None = None
+    """`shipped`, or the folder of a diffusion policy; the store's last one by default."""
+    learned: Path | None = None
+    """Folder of an earlier study, whose learned guidance is compared; nothing is trained then."""
+    training: Annotated[LearnedGuidanceConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=LearnedGuidanceConfig
+    )
+    """How long, how many robots, bounds and PPO's numbers."""
+    protocols: tuple[str, ...] = ("joystick", "forest")
+    """What is compared; robots have to follow commands there."""
+    seeds: int = 100
+    """Runs of each protocol with each of the two, all at once."""
+    first_seed: int | None = None
+    """Seed of starts, latency, commands, goals and noise in the comparison; the preset's by default."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

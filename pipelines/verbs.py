@@ -219,6 +219,37 @@ def study_closed_loop(options: o.StudyClosedLoop) -> Result:
     return Result(document, "\n".join(aligned(cells)))
 
 
+def study_learned_guidance(options: o.StudyLearnedGuidance) -> Result:
+    """Train a learned guidance, unless there is one, and compare it with the fixed settings."""
+    from beyondmimic_data.control.learned_guidance import comparison, training
+    from beyondmimic_data.control.protocols import get_protocol
+    from beyondmimic_data.files import write_json
+
+    for name in options.protocols:
+        get_protocol(name)
+    workspace = open_workspace()
+    folder, version = diffusion_policy(options.policy, workspace)
+    learned, record = options.learned, None
+    if learned is None:
+        record = training.train_guidance(
+            folder, workspace.preset, options.training, options.out, progress=log.info
+        )
+        learned = options.out
+    preset = _with_seed(workspace.preset, options.first_seed)
+    rows = comparison.compare(
+        folder, learned, preset, options.protocols, seeds=options.seeds, progress=log.info
+    )
+    document = {
+        "policy": version,
+        "first_seed": preset.closed_loop.seed,
+        "guidance": dataclasses.asdict(preset.closed_loop.guidance),
+        "training": record,
+        "comparison": rows,
+    }
+    write_json(options.out / comparison.COMPARISON, document)
+    return Result(document, "\n".join(aligned(comparison.table(rows))))
+
+
 def _cell(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 

@@ -10,6 +10,7 @@ import torch
 
 from beyondmimic_data import rotations
 from beyondmimic_data.config import ControlConfig, PlanningConfig, Range
+from beyondmimic_data.control.settings import GuidanceSettings
 from beyondmimic_data.diffusion.frames import Frames, concatenate, frames_from_state
 from beyondmimic_data.diffusion.plan_first import PlanFirstSampler
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
@@ -36,6 +37,8 @@ class Steering:
     keyframes: Keyframes | None = None
     command: torch.Tensor | None = None
     """(N, 3) m/s forward and left of the heading, rad/s: what is commanded, for the recording."""
+    adjusted: Callable[[GuidanceSettings], Guidance] | None = None
+    """Gives the guidance with other settings than the fixed ones; ``None`` where no command is followed."""
 
 
 Steer = Callable[[int, Frames], Steering]
@@ -156,17 +159,7 @@ class ClosedLoop:
         latency = rand.draw_latency(latency_ms, control, self.num_envs, rng)
         self.backend.set_latency(ids, latency)
         self.latency_ms = latency * control.physics_dt * 1e3
-        now = starts.time(slice(-1, None))
-        fields = (
-            now.root_pos_w,
-            now.root_quat_w,
-            now.root_lin_vel_w,
-            now.root_ang_vel_w,
-            now.joint_pos,
-            now.joint_vel,
-        )
-        self.backend.write(ids, *(x[:, 0].double().numpy() for x in fields))
-        self.state = self.backend.read()
+        self.state = self._place(ids, starts)
         self.history = concatenate([starts.time(slice(None, -1)), frames_from_state(self.state)], dim=1)
         generator = torch.Generator(device=policy.device).manual_seed(seed)
         noise = gaussian(generator, policy.device)
@@ -183,6 +176,41 @@ class ClosedLoop:
         """The plan that the last action came from."""
         self.action = torch.zeros(self.num_envs, policy.num_joints)
         """(N, 29) the last executed action."""
+        self.planned = torch.zeros(self.num_envs, dtype=torch.bool)
+        """(N,) which robots the plan is of: all, but before a first plan and those just restarted."""
+
+    def _place(self, ids: np.ndarray, starts: Frames) -> RobotState:
+        """Put some robots where recorded starts end, and return the state of all."""
+        now = starts.time(slice(-1, None))
+        fields = (
+            now.root_pos_w,
+            now.root_quat_w,
+            now.root_lin_vel_w,
+            now.root_ang_vel_w,
+            now.joint_pos,
+            now.joint_vel,
+        )
+        self.backend.write(ids, *(x[:, 0].double().numpy() for x in fields))
+        return self.backend.read()
+
+    def reset(self, ids: np.ndarray, starts: Frames) -> None:
+        """Begin anew with some robots, each at its own latency; the others do not notice.
+
+        Args:
+            ids: (n,) sorted numbers of robots.
+            starts: past and current states (n, past + 1, ...) of one of them each.
+
+        Raises:
+            ConfigError: plans are made in a way that has all robots begin together.
+        """
+        self.sampler.forget(ids.tolist())
+        self.state = self._place(ids, starts)
+        index = torch.from_numpy(ids)
+        placed = frames_from_state(self.state).select(index)
+        history = concatenate([starts.time(slice(None, -1)), placed], dim=1)
+        self.history = self.history.put(index, history)
+        self.action = self.action.index_fill(0, index, 0.0)
+        self.planned = self.planned.index_fill(0, index, False)
 
     def step(self, steering: Steering, push: np.ndarray | None) -> float:
         """Push, plan if a plan is due, execute an action and observe; returns the time of planning in s."""
@@ -191,6 +219,7 @@ class ClosedLoop:
             history = self.history.to(self.policy.device)
             self.plan = self.sampler.plan(history, steering.guidance, steering.keyframes)
             self._executed = 0
+            self.planned = torch.ones(self.num_envs, dtype=torch.bool)
         self.action = self.plan.actions[:, self.policy.current + self._executed].cpu()
         self._executed += 1
         targets = self.policy.joint_targets(self.action).double().numpy()
@@ -203,11 +232,16 @@ class ClosedLoop:
         return planned
 
 
+Adapt = Callable[[ClosedLoop, Steering], Steering]
+"""Gives the steering of a control step that is executed instead of the one that was meant."""
+
+
 def run(
     loop: ClosedLoop,
     steps: int,
     *,
     steer: Steer | None = None,
+    adapt: Adapt | None = None,
     push: Push | None = None,
     measure: Measure | None = None,
     what: str = "closed loop",
@@ -218,6 +252,7 @@ def run(
         loop: placed robots.
         steps: control steps.
         steer: guidance and keyframes of each step.
+        adapt: changes them.
         push: velocities added to bases.
         measure: what else is recorded of each state.
         what: name in the log.
@@ -229,6 +264,8 @@ def run(
     for t in range(steps):
         added = push(t) if push is not None else None
         steering = steer(t, loop.history) if steer is not None else Steering()
+        if adapt is not None:
+            steering = adapt(loop, steering)
         plan_ms.append(1e3 * loop.step(steering, added))
         rows.append(_observe(loop, steering, added))
         if measure is not None:

@@ -11,7 +11,7 @@ import torch
 
 from beyondmimic_data import process
 from beyondmimic_data.config import Preset, Range
-from beyondmimic_data.control.closed_loop import ClosedLoop, Recording, run
+from beyondmimic_data.control.closed_loop import Adapt, ClosedLoop, Recording, run
 from beyondmimic_data.control.pictures import plot_run
 from beyondmimic_data.control.protocols import get_protocol
 from beyondmimic_data.control.protocols.protocol import Protocol, Setting, Task, summarise
@@ -64,6 +64,7 @@ def run_protocol(
     *,
     seeds: int,
     latency_ms: Range,
+    adapt: Adapt | None = None,
 ) -> Run | str:
     """Run one protocol with n robots at once.
 
@@ -74,6 +75,7 @@ def run_protocol(
         preset: control rate and closed-loop configuration.
         seeds: robots n; each draws its own start, latency, pushes and noise.
         latency_ms: range of the delay after the policy, the one of its data.
+        adapt: changes the steering of each control step.
 
     Returns:
         The run, or the reason why no recorded start fits the protocol.
@@ -95,7 +97,15 @@ def run_protocol(
         latency_ms=latency_ms,
         seed=config.seed,
     )
-    recording = run(loop, steps, steer=task.steer, push=task.push, measure=task.measure, what=protocol.name)
+    recording = run(
+        loop,
+        steps,
+        steer=task.steer,
+        adapt=adapt,
+        push=task.push,
+        measure=task.measure,
+        what=protocol.name,
+    )
     return Run(summarise(protocol, task, recording), recording, task)
 
 

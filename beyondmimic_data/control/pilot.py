@@ -8,6 +8,7 @@ import torch
 from beyondmimic_data import rotations
 from beyondmimic_data.config import GuidanceConfig
 from beyondmimic_data.control.closed_loop import Steering
+from beyondmimic_data.control.settings import GuidanceSettings
 from beyondmimic_data.diffusion.frames import Frames
 from beyondmimic_data.diffusion.representation import character_frame
 from beyondmimic_data.diffusion.sampler import Cost, Guidance
@@ -60,7 +61,11 @@ class CommandTrack:
 
 
 def joystick_guidance(
-    velocity: torch.Tensor, yaw_rate: torch.Tensor, config: GuidanceConfig, also: Cost | None = None
+    velocity: torch.Tensor,
+    yaw_rate: torch.Tensor,
+    config: GuidanceConfig,
+    also: Cost | None = None,
+    settings: GuidanceSettings | None = None,
 ) -> Guidance:
     """Return the guidance that asks plans for a velocity.
 
@@ -69,14 +74,40 @@ def joystick_guidance(
         yaw_rate: (N,) rad/s.
         config: scale and bounds.
         also: another cost, added to the command's.
+        settings: scale and bound instead of the configuration's.
     """
-    return _guidance(Joystick(velocity, yaw_rate), config, also)
+    return _guidance(Joystick(velocity, yaw_rate), config, also, settings)
 
 
-def _guidance(cost: Cost, config: GuidanceConfig, also: Cost | None) -> Guidance:
+def _guidance(
+    cost: Cost, config: GuidanceConfig, also: Cost | None, settings: GuidanceSettings | None = None
+) -> Guidance:
     if also is not None:
         cost = Sum(((1.0, cost), (config.obstacle_weight, also)))
-    return Guidance(cost, scale=config.scale, max_norm=config.max_norm, max_ratio=config.max_ratio)
+    chosen = settings or GuidanceSettings.of(config)
+    return Guidance(cost, scale=chosen.scale, max_norm=chosen.max_norm, max_ratio=config.max_ratio)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What N robots are commanded, and what feedback adds to it."""
+
+    velocity: torch.Tensor
+    """(N, 2) m/s commanded, forward and left of the heading."""
+    yaw_rate: torch.Tensor
+    """(N,) rad/s commanded."""
+    more_velocity: torch.Tensor
+    """(N, 2) m/s."""
+    more_yaw_rate: torch.Tensor
+    """(N,) rad/s."""
+
+    def asked(self, settings: GuidanceSettings) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what to ask plans for: velocities (N, 2) in m/s and yaw rates (N,) in rad/s."""
+        gain = torch.as_tensor(settings.velocity_gain, dtype=self.velocity.dtype).reshape(-1, 1)
+        return (
+            gain * self.velocity + self.more_velocity,
+            settings.yaw_rate_gain * self.yaw_rate + self.more_yaw_rate,
+        )
 
 
 class CommandFollower:
@@ -97,7 +128,28 @@ class CommandFollower:
     def __call__(
         self, velocity: torch.Tensor, yaw_rate: torch.Tensor, history: Frames
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what to ask plans for: velocities (N, 2) in m/s and yaw rates (N,) in rad/s.
+        """Return what to ask plans for: velocities (N, 2) in m/s and yaw rates (N,) in rad/s."""
+        return self.request(velocity, yaw_rate, history).asked(GuidanceSettings.of(self.config))
+
+    def steering(
+        self, velocity: torch.Tensor, yaw_rate: torch.Tensor, history: Frames, also: Cost | None = None
+    ) -> Steering:
+        """Return the steering that follows a command, with the cost of something else beside it."""
+        request = self.request(velocity, yaw_rate, history)
+
+        def adjusted(settings: GuidanceSettings) -> Guidance:
+            return joystick_guidance(*request.asked(settings), self.config, also, settings)
+
+        command = torch.cat([velocity, yaw_rate[:, None]], -1)
+        return Steering(adjusted(GuidanceSettings.of(self.config)), command=command, adjusted=adjusted)
+
+    def forget(self, ids: torch.Tensor) -> None:
+        """Begin anew with some robots."""
+        self._integral = self._integral.index_fill(0, ids, 0.0)
+        self._heading = self._heading.index_fill(0, ids, torch.nan)
+
+    def request(self, velocity: torch.Tensor, yaw_rate: torch.Tensor, history: Frames) -> Request:
+        """Return a command with what the last control steps have shown that it lacks.
 
         Args:
             velocity: (N, 2) m/s commanded, forward and left of the heading.
@@ -107,9 +159,14 @@ class CommandFollower:
         config = self.config
         yaw = rotations.yaw(history.root_quat_w[:, -1])
         turned = rotations.rotate_inverse(rotations.from_yaw(yaw), history.root_lin_vel_w[:, -1])
+        turn_rate = history.root_ang_vel_w[:, -1, 2]
         if len(self._heading) != len(yaw):
             self._integral, self._heading = torch.zeros(len(yaw), 2), yaw.clone()
-            self._velocity, self._yaw_rate = turned[:, :2].clone(), history.root_ang_vel_w[:, -1, 2].clone()
+            self._velocity, self._yaw_rate = turned[:, :2].clone(), turn_rate.clone()
+        forgotten = self._heading.isnan()
+        self._heading = torch.where(forgotten, yaw, self._heading)
+        self._velocity = torch.where(forgotten[:, None], turned[:, :2], self._velocity)
+        self._yaw_rate = torch.where(forgotten, turn_rate, self._yaw_rate)
         velocity, yaw_rate = self._ramped(velocity, yaw_rate)
         error = velocity - turned[:, :2]
         limit = config.integral_limit
@@ -121,8 +178,7 @@ class CommandFollower:
         lag = torch.remainder(wanted - yaw + math.pi, 2 * math.pi) - math.pi
         lag = lag.clamp(-config.heading_limit, config.heading_limit)
         self._heading = yaw + lag
-        asked = config.command_gain * velocity + self._integral
-        return asked, config.command_gain * yaw_rate + config.heading_gain * lag
+        return Request(velocity, yaw_rate, self._integral, config.heading_gain * lag)
 
     def _ramped(self, velocity: torch.Tensor, yaw_rate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the command as it is asked for now: it follows a jump with bounded acceleration."""
@@ -163,14 +219,16 @@ class JoystickPilot:
 
     def __init__(self, track: CommandTrack, guidance: GuidanceConfig, control_hz: float) -> None:
         """Take the commands of N robots, how plans are made to follow them, and control steps a second."""
-        self.track, self.guidance = track, guidance
+        self.track = track
         self._follow = CommandFollower(guidance, control_hz)
 
     def steer(self, step: int, history: Frames) -> Steering:
         """Return the steering of a control step."""
-        command = self.track.at(step)
-        asked = self._follow(*command, history)
-        return Steering(joystick_guidance(*asked, self.guidance), command=_command(*command))
+        return self._follow.steering(*self.track.at(step), history)
+
+    def forget(self, ids: torch.Tensor) -> None:
+        """Begin anew with some robots."""
+        self._follow.forget(ids)
 
 
 class WaypointPilot:
@@ -202,9 +260,7 @@ class WaypointPilot:
         avoid = self._avoid(history)
         if self.guidance.waypoint_mode == "cost":
             return Steering(_guidance(Waypoint(self.goal), self.guidance, avoid))
-        command = self.command(history)
-        asked = self._follow(*command, history)
-        return Steering(joystick_guidance(*asked, self.guidance, avoid), command=_command(*command))
+        return self._follow.steering(*self.command(history), history, avoid)
 
     def command(self, history: Frames) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the velocity (N, 2) in m/s towards the goal in the heading's axes, and the yaw rate (N,).
@@ -237,7 +293,3 @@ class WaypointPilot:
         if self.pillars is None or self.guidance.obstacle_weight == 0:
             return None
         return Obstacle((self.pillars.nearest(history.root_pos_w[:, -1, :2], NEAREST_PILLARS),))
-
-
-def _command(velocity: torch.Tensor, yaw_rate: torch.Tensor) -> torch.Tensor:
-    return torch.cat([velocity, yaw_rate[:, None]], -1)

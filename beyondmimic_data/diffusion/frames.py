@@ -62,6 +62,11 @@ class Frames:
         """Return some robots."""
         return self._map(lambda x: x[index])
 
+    def put(self, index: torch.Tensor, new: "Frames") -> "Frames":
+        """Return the same states with those of some robots replaced."""
+        fields = (f.name for f in dataclasses.fields(self))
+        return Frames(**{n: getattr(self, n).index_copy(0, index, getattr(new, n)) for n in fields})
+
     def push(self, newest: "Frames") -> "Frames":
         """Drop the oldest step of every robot and append one."""
         return concatenate([self.time(slice(1, None)), newest], dim=1)

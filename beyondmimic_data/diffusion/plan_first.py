@@ -10,6 +10,8 @@ From the second control step on, the plan starts from the last one: moved to the
 by one step, and noised to ``PlanningConfig.start_level``. That keeps what guidance had reached.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from beyondmimic_data.config import PlanningConfig
@@ -43,6 +45,12 @@ def plan_first_table(
     return NoiseTable(states, acting[:, None].repeat(1, window), counts)
 
 
+def _begun_anew(first: NoiseTable, later: NoiseTable, new: torch.Tensor) -> NoiseTable:
+    """Return the table of B plans of which those that are ``new`` (B,) begin as the first one did."""
+    states = torch.where(new[:, None], first.states[:, None], later.states[:, None])
+    return NoiseTable(states, later.actions, later.counts)
+
+
 class PlanFirstSampler:
     """Plans at every control step of one run of B robots: states first, then the action."""
 
@@ -71,10 +79,21 @@ class PlanFirstSampler:
             window, self.num_actions, steps, config, config.start_level, self.execute
         )
         self._last: Plan | None = None
+        self._forgotten: set[int] = set()
 
     def reset(self) -> None:
         """Forget the last plan; the next one starts from noise."""
         self._last = None
+
+    def forget(self, ids: Sequence[int]) -> None:
+        """Forget the last plan of some robots; their next one starts from noise, the others' do not.
+
+        Raises:
+            ConfigError: several actions of a plan are executed, so that no new one is due for all at once.
+        """
+        if self.execute > 1:
+            raise ConfigError("closed_loop.planning.execute", self.execute, "1, to restart robots")
+        self._forgotten.update(int(i) for i in ids)
 
     def plan(
         self, history: Frames, guidance: Guidance | None = None, keyframes: Keyframes | None = None
@@ -91,7 +110,14 @@ class PlanFirstSampler:
             gone = moved[:, -1:].expand(-1, self.execute, -1)  # their level is noise alone
             shifted = torch.cat([moved[:, self.execute :], gone], 1)
             levels = table.states[0].to(policy.device).expand(batch, -1)
-            states = policy.schedule.add_noise(policy.encode_states(shifted), states, levels)
+            kept = policy.schedule.add_noise(policy.encode_states(shifted), states, levels)
+            if self._forgotten:
+                new = torch.zeros(batch, dtype=torch.bool)
+                new[sorted(self._forgotten)] = True
+                table = _begun_anew(self.first, self.later, new)
+                kept = torch.where(new.to(policy.device)[:, None, None], states, kept)
+            states = kept
+        self._forgotten.clear()
         plan = denoise(policy, Window(states, actions), table, history, self.noise, guidance, keyframes)
         self._last = plan
         return plan

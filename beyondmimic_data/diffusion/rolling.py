@@ -13,6 +13,8 @@ heard through the noise. So the signal in them is moved to the new frame, by wha
 plan.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from beyondmimic_data.diffusion.frames import Frames
@@ -27,6 +29,7 @@ from beyondmimic_data.diffusion.sampler import (
     Window,
     denoise,
 )
+from beyondmimic_data.errors import ConfigError
 
 STATE_START = 15
 """Level at which kept states are picked up; also the number of network calls (METHOD 2.8: t = 14)."""
@@ -138,6 +141,14 @@ class RollingSampler:
     def reset(self) -> None:
         """Forget the last plan; the next one starts from noise."""
         self._kept = None
+
+    def forget(self, ids: Sequence[int]) -> None:
+        """Refuse to begin anew with some robots only: a first plan takes more calls than later ones.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("closed_loop.planning.sampler", "rolling", "plan_first or full to restart robots")
 
     def plan(
         self, history: Frames, guidance: Guidance | None = None, keyframes: Keyframes | None = None

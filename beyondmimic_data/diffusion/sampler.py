@@ -1,7 +1,7 @@
 """Denoising with a noise level a token: guidance, observed history, keyframes (METHOD 2.5, 2.9 and 7)."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -26,7 +26,7 @@ class NoiseTable:
     """
 
     states: torch.Tensor
-    """(R + 1, T) int64."""
+    """(R + 1, T) int64, or (R + 1, B, T) where robots are at levels of their own."""
     actions: torch.Tensor
     """(R + 1, T) int64."""
     counts: tuple[int, ...]
@@ -86,10 +86,11 @@ class Guidance:
     """
 
     cost: Cost
-    scale: float = 1.0
-    """Step along the negative gradient, in units of the inverse curvature of a cost like half a square."""
-    max_norm: float = 1.0
-    """Bound on the gradient of one predicted step, physical units."""
+    scale: float | torch.Tensor = 1.0
+    """Step along the negative gradient, in units of the inverse curvature of a cost like half a square; one
+    number, or (B,) one a robot."""
+    max_norm: float | torch.Tensor = 1.0
+    """Bound on the gradient of one predicted step, physical units; one number, or (B,) one a robot."""
     max_ratio: float = 1.0
     """Bound on the noise-to-signal factor; the noisiest steps would otherwise take any distance."""
 
@@ -176,7 +177,7 @@ def denoise(
         )
         features = policy.decode_states(clean)
         # Where the future is clean the gradient's factor is zero: it would cost its time and move nothing.
-        if guidance is not None and bool(table.states[row, policy.current + 1 :].any()):
+        if guidance is not None and bool(table.states[row][..., policy.current + 1 :].any()):
             features = _guided(policy, features, frame, levels, guidance)
         clean = policy.constrain_states(features)
         mean, std = policy.schedule.posterior(window.states, clean, levels, next_levels)
@@ -221,10 +222,16 @@ def _guided(
         future = features[:, first:].detach().requires_grad_()
         total = guidance.cost(Prediction(future, policy, frame)).sum()
         (gradient,) = torch.autograd.grad(total, future)
+    scale, max_norm = (_each(value, features) for value in (guidance.scale, guidance.max_norm))
     norm = gradient.norm(dim=-1, keepdim=True)
-    gradient = gradient * (guidance.max_norm / norm.clamp_min(guidance.max_norm))
+    gradient = gradient * (max_norm / norm.clamp_min(max_norm))
     ratio = policy.schedule.noise_ratio(levels[..., first:]).clamp_max(guidance.max_ratio)[..., None]
-    return torch.cat([features[:, :first], features[:, first:] - guidance.scale * ratio * gradient], 1)
+    return torch.cat([features[:, :first], features[:, first:] - scale * ratio * gradient], 1)
+
+
+def _each(value: float | torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Return a number or (B,) as (1, 1, 1) or (B, 1, 1), beside windows (B, T, D)."""
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
 
 
 class FullSampler:
@@ -239,6 +246,9 @@ class FullSampler:
         self.policy, self.noise = policy, noise
         config = policy.config
         self.table = full_table(config.window, config.denoise_steps, policy.current + 1)
+
+    def forget(self, ids: Sequence[int]) -> None:
+        """Let some robots begin anew: here every plan does."""
 
     def plan(
         self, history: Frames, guidance: Guidance | None = None, keyframes: Keyframes | None = None

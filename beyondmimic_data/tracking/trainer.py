@@ -47,10 +47,12 @@ class TrainingDivergedError(BeyondMimicError):
     """The update produced numbers that are not finite."""
 
 
-def ppo_settings(config: PpoConfig, mirror: TaskMirror, rank: Rank = ALONE) -> dict[str, Any]:
+def ppo_settings(config: PpoConfig, mirror: TaskMirror | None = None, rank: Rank = ALONE) -> dict[str, Any]:
     """Return what rsl-rl's ``PPO.construct_algorithm`` reads, anew: it changes what it is given."""
     ranks = {"global_rank": rank.number, "local_rank": rank.number, "world_size": rank.count}
-    symmetry = {"use_data_augmentation": True, "data_augmentation_func": mirror.augment}
+    symmetry = None
+    if config.mirror and mirror is not None:
+        symmetry = {"use_data_augmentation": True, "data_augmentation_func": mirror.augment}
     network = {
         "class_name": "MLPModel",
         "hidden_dims": list(config.hidden_dims),
@@ -78,7 +80,7 @@ def ppo_settings(config: PpoConfig, mirror: TaskMirror, rank: Rank = ALONE) -> d
             "use_clipped_value_loss": config.clip_value_loss,
             "schedule": config.schedule,
             "desired_kl": config.desired_kl,
-            "symmetry_cfg": symmetry if config.mirror else None,
+            "symmetry_cfg": symmetry,
         },
     }
 

@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from beyondmimic_data.statistics import paired_difference_interval, wilson_interval
+from beyondmimic_data.statistics import mean_interval, paired_difference_interval, wilson_interval
 
 
 # The intervals that the paper's 50 runs allow: 100 %, 80 %, 72 % and 0 % of them.
@@ -30,3 +31,9 @@ def test_paired_differences():
     assert paired_difference_interval(0, 0, 50) == pytest.approx((-0.0377, 0.0377), abs=1e-3)
     with pytest.raises(ValueError, match="no paired counts"):
         paired_difference_interval(8, 5, 10)
+
+
+def test_interval_of_a_mean():
+    assert mean_interval(np.array([1.0, 3.0])) == pytest.approx((2 - 1.96, 2 + 1.96))
+    with pytest.raises(ValueError, match="found 1"):
+        mean_interval(np.array([1.0]))

@@ -33,6 +33,7 @@ VERBS = (
     ["data", "gc"],
     ["chaos", "collect"],
     ["bench"],
+    ["study", "learned-guidance"],
     ["evaluate", "tracking"],
     ["evaluate", "closed-loop"],
     ["play"],

@@ -1,8 +1,11 @@
-"""What judges share: means over runs and over steps."""
+"""What judges share: means over runs and over steps, errors of commands."""
 
 import numpy as np
 
 from beyondmimic_data.control.closed_loop import Recording
+
+AVERAGED_SECONDS = 0.5
+"""s that found velocities are averaged over before they are compared: about a step, so without sway."""
 
 
 def mean_of(values: np.ndarray, chosen: np.ndarray | None = None) -> float | None:
@@ -32,3 +35,26 @@ def mean_velocity(recording: Recording, first: int, last: int | None = None) -> 
 def mean_speed(recording: Recording) -> np.ndarray:
     """Return the mean planar speed (N,) of a run, m/s."""
     return np.linalg.norm(recording.root_lin_vel[:, :, :2], axis=-1).mean(0)
+
+
+def command_errors(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each robot's velocity is from the commanded one, changes of command included.
+
+    Returns:
+        Mean errors (N,) in m/s and in rad/s of velocities averaged over half a second; NaN without commands,
+        or in a run that is shorter.
+    """
+    width = round(AVERAGED_SECONDS * recording.control_hz)
+    if recording.command is None or len(recording.qpos) <= width:
+        unknown = np.full(recording.yaw.shape[1], np.nan)
+        return unknown, unknown
+    planar, turn = recording.root_lin_vel[..., :2], recording.yaw_rate[..., None]
+    found = np.concatenate([planar, turn], -1)
+    error = _moving_mean(found[1:], width) - _moving_mean(recording.command[1:], width)
+    return np.linalg.norm(error[..., :2], axis=-1).mean(0), np.abs(error[..., 2]).mean(0)
+
+
+def _moving_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Return means (S - width + 1, ...) over each ``width`` consecutive rows."""
+    total = np.cumsum(np.concatenate([np.zeros_like(values[:1]), values]), axis=0)
+    return (total[width:] - total[:-width]) / width

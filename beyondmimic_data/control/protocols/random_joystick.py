@@ -6,15 +6,13 @@ import torch
 from beyondmimic_data.control.closed_loop import Recording
 from beyondmimic_data.control.pilot import CommandTrack, JoystickPilot
 from beyondmimic_data.control.protocols import starts
-from beyondmimic_data.control.protocols.judging import mean_of
+from beyondmimic_data.control.protocols.judging import command_errors, mean_of
 from beyondmimic_data.control.protocols.protocol import Judgement, Protocol, Setting, Task, register_protocol
 
 SEGMENT_SECONDS = (1.0, 3.0)
 """s, range of how long a command lasts."""
 FORWARD, BACKWARD, SIDEWAYS, TURN, ARC_SPEED = (0.2, 0.8), (-0.4, -0.2), (0.15, 0.3), (0.3, 0.8), (0.2, 0.6)
 """Ranges of commands, m/s and rad/s; the last one goes with a turn."""
-AVERAGED_SECONDS = 0.5
-"""s that found velocities are averaged over before they are compared: about a step, so without sway."""
 
 
 def draw_command(rng: np.random.Generator) -> tuple[float, float, float]:
@@ -50,22 +48,11 @@ def draw_track(n: int, steps: int, control_hz: float, rng: np.random.Generator) 
 def judge(recording: Recording) -> Judgement:
     """Succeed without a fall; errors of the velocities averaged over half a second."""
     up = ~recording.fell
-    figures: dict[str, float | None] = {"velocity_error_m_s": None, "yaw_rate_error_rad_s": None}
-    if recording.command is not None:
-        planar, turn = recording.root_lin_vel[..., :2], recording.yaw_rate[..., None]
-        asked, found = recording.command, np.concatenate([planar, turn], -1)
-        width = round(AVERAGED_SECONDS * recording.control_hz)
-        if len(found) > width:
-            error = _moving_mean(found[1:], width) - _moving_mean(asked[1:], width)
-            figures["velocity_error_m_s"] = mean_of(np.linalg.norm(error[..., :2], axis=-1).mean(0), up)
-            figures["yaw_rate_error_rad_s"] = mean_of(np.abs(error[..., 2]).mean(0), up)
-    return up, dict(figures)
-
-
-def _moving_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Return means (S - width + 1, ...) over each ``width`` consecutive rows."""
-    total = np.cumsum(np.concatenate([np.zeros_like(values[:1]), values]), axis=0)
-    return (total[width:] - total[:-width]) / width
+    velocity, yaw_rate = command_errors(recording)
+    return up, {
+        "velocity_error_m_s": mean_of(velocity, up),
+        "yaw_rate_error_rad_s": mean_of(yaw_rate, up),
+    }
 
 
 def make(setting: Setting) -> Task:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from beyondmimic_data.config import ControlConfig
+from beyondmimic_data.config import ControlConfig, PlanningConfig
 from beyondmimic_data.control.closed_loop import ClosedLoop, Steering, run
 from beyondmimic_data.diffusion.frames import frames_from_rows
 from beyondmimic_data.diffusion.sampler import Guidance
@@ -78,7 +78,8 @@ def test_guidance_reaches_the_plan_and_the_executed_action(policy, starts, sampl
     velocity = policy.representation.slices["root_lin_vel"]
     speeds, actions = [], []
     for chosen in (None, guidance):
-        loop = ClosedLoop(policy, starts, ControlConfig(), sampler=sampler, num_threads=1)
+        planning = PlanningConfig(sampler=sampler)
+        loop = ClosedLoop(policy, starts, ControlConfig(), planning=planning, num_threads=1)
         plan = loop.sampler.plan(loop.history, chosen)
         speeds.append(plan.features[:, 5:, velocity][..., 0].mean())
         actions.append(plan.actions[:, 4])
@@ -116,3 +117,39 @@ def test_another_rate_or_another_order_of_joints_is_refused(policy, starts) -> N
     policy.contract = dataclasses.replace(policy.contract, joint_names=(names[1], names[0], *names[2:]))
     with pytest.raises(ConfigError, match=r"simulation\.joint_names\[0\]"):
         ClosedLoop(policy, starts, ControlConfig())
+
+
+@pytest.mark.parametrize("sampler", ["plan_first", "full"])
+def test_restarting_one_robot_places_it_and_leaves_the_other_as_it_was(policy, starts, sampler) -> None:
+    planning = PlanningConfig(sampler=sampler)
+    calm, disturbed = (
+        ClosedLoop(policy, starts, ControlConfig(), planning=planning, latency_ms=(20.0, 20.0), num_threads=1)
+        for _ in range(2)
+    )
+    for loop in (calm, disturbed):
+        loop.step(Steering(), None)
+        loop.step(Steering(), None)
+    fresh = starts.select(slice(1, 2))
+    disturbed.reset(np.array([1]), fresh)
+    torch.testing.assert_close(disturbed.history.root_pos_w[1], fresh.root_pos_w[0])
+    torch.testing.assert_close(disturbed.state.joint_vel[1], fresh.joint_vel[0, -1])
+    assert disturbed.planned.tolist() == [True, False]
+    assert disturbed.action[1].eq(0).all()
+    assert torch.equal(disturbed.action[0], calm.action[0])
+    for _ in range(2):
+        calm.step(Steering(), None)
+        disturbed.step(Steering(), None)
+        assert torch.equal(disturbed.plan.features[0], calm.plan.features[0])
+        assert torch.equal(disturbed.plan.actions[0], calm.plan.actions[0])
+        assert torch.equal(disturbed.history.joint_pos[0], calm.history.joint_pos[0])
+    assert disturbed.planned.all()
+    assert not torch.equal(disturbed.plan.features[1], calm.plan.features[1])
+
+
+def test_plans_that_all_begin_together_refuse_to_restart_one_robot(policy, starts) -> None:
+    for planning in (PlanningConfig(sampler="rolling"), PlanningConfig(execute=2)):
+        loop = ClosedLoop(policy, starts, ControlConfig(), planning=planning, num_threads=1)
+        before = loop.state.root_pos_w.clone()
+        with pytest.raises(ConfigError, match="to restart robots"):
+            loop.reset(np.array([0]), starts.select(slice(1, 2)))
+        assert torch.equal(loop.state.root_pos_w, before)

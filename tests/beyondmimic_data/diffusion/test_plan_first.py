@@ -109,6 +109,36 @@ def test_a_later_plan_starts_from_the_last_one_moved_on(watched, history, execut
     assert (watched.denoiser.calls[0][2][:, CURRENT + 1 :] == STEPS).all()
 
 
+def test_forgotten_robots_begin_anew_and_the_others_plans_stay_bit_identical(watched, history) -> None:
+    def second(forgotten: list[int]):
+        planner = sampler(watched)
+        planner.plan(history)
+        planner.forget(forgotten)
+        watched.denoiser.calls.clear()
+        return planner, planner.plan(history), list(watched.denoiser.calls)
+
+    _, kept, calls = second([])
+    planner, plan, anew = second([1])
+    others = torch.tensor([0, 2])
+    assert torch.equal(plan.features[others], kept.features[others])
+    assert torch.equal(plan.actions[others], kept.actions[others])
+    assert plan.calls == kept.calls
+    # What a first plan starts from: noise alone, at the top level.
+    first = sampler(watched)
+    watched.denoiser.calls.clear()
+    first.plan(history)
+    for before, after, begun in zip(calls, anew, watched.denoiser.calls, strict=True):
+        assert torch.equal(after[2][others], before[2][others])
+        assert torch.equal(after[2][1], begun[2][1])
+        assert torch.equal(after[3], before[3])
+    assert (anew[0][2][1, CURRENT + 1 :] == STEPS).all()
+    started = anew[0][0][1, CURRENT + 1 :]
+    assert float(started.std()) == pytest.approx(1.0, rel=0.1)
+    watched.denoiser.calls.clear()
+    planner.plan(history)
+    assert (watched.denoiser.calls[0][2][1] == watched.denoiser.calls[0][2][0]).all()
+
+
 def test_so_many_actions_are_planned_as_are_executed(policy, history) -> None:
     assert sampler(policy, execute=4).plan(history).actions.shape == (3, CURRENT + 4, 29)
 

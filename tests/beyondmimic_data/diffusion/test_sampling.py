@@ -163,6 +163,25 @@ def test_guided_gradient_is_bounded(gaussian_policy, history) -> None:
     assert plan.features[:, CURRENT + 1 :].abs().max() <= RANGE + 1e-4
 
 
+def test_settings_of_each_robot_s_own_are_those_of_robots_sampled_alone(policy, history) -> None:
+    scale, bound = torch.tensor([0.5, 2.0, 8.0]), torch.tensor([0.2, 1.0, 3.0])
+    robots = repeat(history, 3)
+
+    def plan(rows: slice, scale, bound):
+        """Sample some robots with the noise that each of them has among all."""
+        draw = source(3)
+        noise = lambda shape: draw((3, *shape[1:]))[rows]  # noqa: E731
+        guidance = Guidance(speed_cost(3.0), scale=scale, max_norm=bound)
+        return FullSampler(policy, noise).plan(robots.select(rows), guidance)
+
+    together = plan(slice(None), scale, bound)
+    for i in range(3):
+        alone = plan(slice(i, i + 1), float(scale[i]), float(bound[i]))
+        torch.testing.assert_close(together.features[i], alone.features[0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together.actions[i], alone.actions[0], atol=1e-4, rtol=1e-4)
+    assert (together.features[0] - together.features[2]).abs().max() > 0.05
+
+
 def test_keyframes_stand_clean_in_every_call(gaussian_policy, history) -> None:
     mask = torch.zeros(3, WINDOW, dtype=torch.bool)
     mask[:, 14] = True

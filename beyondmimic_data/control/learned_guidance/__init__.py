@@ -1,0 +1,1 @@
+"""Learned guidance: a small policy sets how each robot is guided, over a frozen diffusion model."""
