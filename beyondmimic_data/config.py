@@ -450,22 +450,28 @@ class PlanningConfig:
 class GuidanceConfig:
     """How commands and goals steer plans; no paper gives its numbers."""
 
-    scale: float = 6.0
+    scale: float = 2.0
     """Step along the negative gradient of a cost."""
-    max_norm: float = 3.0
+    max_norm: float = 1.0
     """Bound on the gradient of one predicted step, physical units."""
     max_ratio: float = 1.0
     """Bound on the noise-to-signal factor of the noisiest denoising steps."""
-    command_gain: float = 2.0
+    command_gain: float = 1.0
     """What is asked of a plan for each m/s or rad/s commanded: plans follow by less than they are asked."""
+    forward: Range = (-0.5, 1.0)
+    """m/s, range of what is ever asked forward: what the data shows. A plan that is asked for more falls."""
+    sideways: Range = (-0.4, 0.4)
+    """m/s to the left, the same."""
+    turn: Range = (-1.2, 1.2)
+    """rad/s to the left, the same; a little more than the data, for the heading's correction."""
     acceleration: float = 1.0
     """m/s^2; a command that jumps is asked for no faster, as people start and stop."""
     turn_acceleration: float = 2.0
     """rad/s^2, the same of the yaw rate."""
     integral_gain: float = 1.0
     """1/s; what is asked grows by this times the velocity's error, so that no error stays."""
-    integral_limit: float = 0.4
-    """m/s, and rad/s; bound of what the integral adds along each axis."""
+    integral_limit: float = 1.0
+    """Bound of what the integral adds, as a share of the command."""
     heading_gain: float = 2.0
     """1/s; rad/s asked for each radian that the heading lags behind the one that the yaw rate leads to."""
     heading_limit: float = 0.5

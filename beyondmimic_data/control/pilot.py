@@ -33,6 +33,12 @@ STOP_RADIUS = 0.1
 """m; closer to a goal than this a robot is told to stand."""
 NEAREST_PILLARS = 4
 """Pillars that a plan minds; the others are out of reach."""
+SLOW = 0.2
+"""m/s; a slower command teaches little of how commands are followed."""
+ACROSS_LIMIT = 0.2
+"""m/s, bound of the correction across a command, along each axis."""
+FORGET_SECONDS = 2.0
+"""s in which a correction across a command fades."""
 LOOK_AHEAD = 1.8
 """m, how far a way has to be free of pillars."""
 CLEARANCE = 0.45
@@ -100,14 +106,19 @@ class Request:
     """(N, 2) m/s."""
     more_yaw_rate: torch.Tensor
     """(N,) rad/s."""
+    bounds: GuidanceConfig
+    """Has the ranges of what is ever asked."""
 
     def asked(self, settings: GuidanceSettings) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what to ask plans for: velocities (N, 2) in m/s and yaw rates (N,) in rad/s."""
         gain = torch.as_tensor(settings.velocity_gain, dtype=self.velocity.dtype).reshape(-1, 1)
-        return (
-            gain * self.velocity + self.more_velocity,
-            settings.yaw_rate_gain * self.yaw_rate + self.more_yaw_rate,
+        velocity = gain * self.velocity + self.more_velocity
+        yaw_rate = settings.yaw_rate_gain * self.yaw_rate + self.more_yaw_rate
+        forward, left = (
+            velocity[:, 0].clamp(*self.bounds.forward),
+            velocity[:, 1].clamp(*self.bounds.sideways),
         )
+        return torch.stack([forward, left], -1), yaw_rate.clamp(*self.bounds.turn)
 
 
 class CommandFollower:
@@ -121,7 +132,7 @@ class CommandFollower:
     def __init__(self, config: GuidanceConfig, control_hz: float) -> None:
         """Begin without memory; the first call learns how many robots there are."""
         self.config, self.dt = config, 1.0 / control_hz
-        self._integral = torch.zeros(0, 2)
+        self._share, self._across = torch.zeros(0, 1), torch.zeros(0, 2)
         self._heading = torch.zeros(0)
         self._velocity, self._yaw_rate = torch.zeros(0, 2), torch.zeros(0)
 
@@ -145,7 +156,7 @@ class CommandFollower:
 
     def forget(self, ids: torch.Tensor) -> None:
         """Begin anew with some robots."""
-        self._integral = self._integral.index_fill(0, ids, 0.0)
+        self._share, self._across = (x.index_fill(0, ids, 0.0) for x in (self._share, self._across))
         self._heading = self._heading.index_fill(0, ids, torch.nan)
 
     def request(self, velocity: torch.Tensor, yaw_rate: torch.Tensor, history: Frames) -> Request:
@@ -161,24 +172,38 @@ class CommandFollower:
         turned = rotations.rotate_inverse(rotations.from_yaw(yaw), history.root_lin_vel_w[:, -1])
         turn_rate = history.root_ang_vel_w[:, -1, 2]
         if len(self._heading) != len(yaw):
-            self._integral, self._heading = torch.zeros(len(yaw), 2), yaw.clone()
+            self._share, self._across = torch.zeros(len(yaw), 1), torch.zeros(len(yaw), 2)
+            self._heading = yaw.clone()
             self._velocity, self._yaw_rate = turned[:, :2].clone(), turn_rate.clone()
         forgotten = self._heading.isnan()
         self._heading = torch.where(forgotten, yaw, self._heading)
         self._velocity = torch.where(forgotten[:, None], turned[:, :2], self._velocity)
         self._yaw_rate = torch.where(forgotten, turn_rate, self._yaw_rate)
         velocity, yaw_rate = self._ramped(velocity, yaw_rate)
-        error = velocity - turned[:, :2]
-        limit = config.integral_limit
-        self._integral = (self._integral + config.integral_gain * self.dt * error).clamp(-limit, limit)
-        # Nothing is left to integrate where a stop was commanded: what was learned was about a motion.
-        moving = velocity.norm(dim=-1, keepdim=True) > 0
-        self._integral = torch.where(moving, self._integral, torch.zeros_like(self._integral))
         wanted = self._heading + yaw_rate * self.dt
         lag = torch.remainder(wanted - yaw + math.pi, 2 * math.pi) - math.pi
         lag = lag.clamp(-config.heading_limit, config.heading_limit)
         self._heading = yaw + lag
-        return Request(velocity, yaw_rate, self._integral, config.heading_gain * lag)
+        more = self._correction(velocity, velocity - turned[:, :2])
+        return Request(velocity, yaw_rate, more, config.heading_gain * lag, config)
+
+    def _correction(self, velocity: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        """Integrate the error (N, 2), and return what to ask for beside the command (N, 2), m/s.
+
+        Along the command a share of it is learned, so that the correction turns and stops with the command: a
+        velocity that was learned would go on after a reversal. Across it there is no command to take a share
+        of.
+        """
+        config, speed = self.config, velocity.norm(dim=-1, keepdim=True)
+        along = velocity / speed.clamp_min(1e-6)
+        ahead = (error * along).sum(-1, keepdim=True)
+        step = config.integral_gain * self.dt
+        share = self._share + step * ahead / speed.clamp_min(SLOW)
+        self._share = torch.where(speed > SLOW / 2, share, self._share)
+        self._share = self._share.clamp(-config.integral_limit, config.integral_limit)
+        self._across = self._across + step * (error - ahead * along) * (speed > SLOW / 2)
+        self._across = self._across.clamp(-ACROSS_LIMIT, ACROSS_LIMIT) * (1 - self.dt / FORGET_SECONDS)
+        return self._share * velocity + self._across
 
     def _ramped(self, velocity: torch.Tensor, yaw_rate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the command as it is asked for now: it follows a jump with bounded acceleration."""
