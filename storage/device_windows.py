@@ -54,10 +54,9 @@ class DeviceWindows:
                 here = sides == split
                 by_skill[skill] = window_starts(np.array(first)[here], np.array(count)[here], length)
             self._require_finite(listed)
-        self._starts = {
-            TRAIN: weighted_starts(parts[TRAIN], skill_weights),
-            VALIDATION: np.concatenate(list(parts[VALIDATION].values())),
-        }
+        self._starts = {split: np.concatenate(list(by_skill.values())) for split, by_skill in parts.items()}
+        if skill_weights:
+            self._starts[TRAIN] = weighted_starts(parts[TRAIN], skill_weights)
 
     @property
     def known_finite(self) -> bool:

@@ -57,6 +57,15 @@ def skill_files(skill: str, config: SynthConfig, control_hz: float) -> dict[str,
     return {f"{skill}/{k}.npz": clip for k, clip in enumerate(clips, 1)}
 
 
+def write_clip(skill: str, config: SynthConfig, control_hz: float, path: Path) -> None:
+    """Synthesise one clip and write it under the name of its file.
+
+    Raises:
+        ConfigError: as ``synthesise``.
+    """
+    dataclasses.replace(synthesise(skill, config, control_hz), name=path.stem).save(path)
+
+
 def write_skills(config: SynthConfig, control_hz: float, folder: Path) -> list[Path]:
     """Write the clips of ``config.skills`` into a folder that has none of their files; returns their paths.
 
