@@ -53,7 +53,7 @@ WORTHWHILE_GAIN = 1.1
 MAX_SKIPPED = 10
 """Consecutive steps with a loss that is not finite before training gives up."""
 READ_EVERY = {"cpu": 1, "cuda": 20}
-"""Steps between looks at their losses and the clock: to read a loss is to wait for a GPU, which then idles."""
+"""Steps between looks at losses and clock, by device: reading a loss waits for a GPU, which then idles."""
 
 
 def train(

@@ -108,7 +108,7 @@ class TimedJudge:
 
 
 class ProtocolsInTime:
-    """Tells which protocols there is time for, from how long the ones before took for each of their seconds."""
+    """Tells which protocols there is time for, from the time that those before took."""
 
     def __init__(self, clock: Clock, until: float, pace: float) -> None:
         """Begin with ``pace``, wall-clock seconds a second of a protocol; ``until`` is the clock's."""

@@ -64,15 +64,16 @@ class Options:
     synth: SynthConfig = dataclasses.field(
         default_factory=lambda: SynthConfig(locomotion_clips=10, locomotion_brisk_clips=6)
     )
+    """The skills themselves follow from the shares."""
     randomisation: RandomisationConfig = dataclasses.field(default_factory=lambda: quick().randomisation)
     rollouts: RolloutConfig = dataclasses.field(
         default_factory=lambda: RolloutConfig(noise_shares=(0.1, 0.75, 0.15), noise_scale=(0.5, 1.2))
     )
     """Size and number of units follow from the hours."""
-    diffusion: DiffusionConfig = DiffusionConfig()
+    diffusion: DiffusionConfig = dataclasses.field(default_factory=DiffusionConfig)
     """Minutes, and minutes between trials, follow from the above."""
-    planning: PlanningConfig = PlanningConfig()
-    guidance: GuidanceConfig = GuidanceConfig()
+    planning: PlanningConfig = dataclasses.field(default_factory=PlanningConfig)
+    guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
 
     @property
     def num_cores(self) -> int:
@@ -102,18 +103,28 @@ class Options:
             raise ConfigError("out", None, "a folder, or the environment variable OUT that names one")
         return Path(named)
 
-    def preset(self) -> Preset:
-        """Return every number of the run.
+    def check(self) -> None:
+        """Refuse what cannot be used before minutes are spent.
 
         Raises:
-            ConfigError: an option that cannot be used.
+            ConfigError: the first such option.
         """
+        from beyondmimic_data.control.protocols import get_protocol
+        from beyondmimic_data.diffusion.policy import require_usable
+
         for name in ("total_minutes", "hours", "minutes", "seeds", "cores"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(name, value, "a number above 0")
         if self.trials < 0:
             raise ConfigError("trials", self.trials, "a number of at least 0")
+        require_usable(self.diffusion)
+        named_numbers("diffusion.skill_weights", self.diffusion.skill_weights, self.skill_shares)
+        for name in self.protocols:
+            get_protocol(name)
+
+    def preset(self) -> Preset:
+        """Return every number of the run."""
         base = quick()
         rows = self.hours * 3600 * base.control.control_hz
         envs = round(rows / (EPISODE_ROWS * UNITS_A_CORE * self.num_cores))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import statistics
 import tempfile
 import time
 from collections.abc import Mapping
@@ -37,16 +38,15 @@ def run(options: Options) -> dict[str, Any]:
         options: what to do.
 
     Returns:
-        What ``run.json`` holds: ``stages`` in seconds, ``rollouts``, ``training``, ``weights``, ``protocols``,
-        ``warnings`` and ``files``.
+        What ``run.json`` holds: ``stages`` in seconds, ``rollouts``, ``training``, ``weights``,
+        ``protocols`` and ``warnings``; and ``files`` with their bytes.
 
     Raises:
         BeyondMimicError: an option that cannot be used, or a stage that cannot be done.
     """
     clock, budget = Clock(), Budget(60 * options.total_minutes)
-    out, preset = options.results_folder(), options.preset()
-    warm_start = _warm_start(options)
-    _require_protocols(options)
+    options.check()
+    out, preset, warm_start = options.results_folder(), options.preset(), _warm_start(options)
     with tempfile.TemporaryDirectory(prefix="stage2_bare_") as scratch:
         return _Run(options, preset, Path(scratch), out, clock, budget).run(warm_start)
 
@@ -65,14 +65,6 @@ def _warm_start(options: Options) -> Path | None:
     if found is None:
         raise ConfigError("start", options.start, f"nothing: no policy of size {options.size} ships")
     return found.path
-
-
-def _require_protocols(options: Options) -> None:
-    """Refuse unknown protocols before minutes are spent."""
-    from beyondmimic_data.control.protocols import get_protocol
-
-    for name in options.protocols:
-        get_protocol(name)
 
 
 class _Run:
@@ -121,7 +113,7 @@ class _Run:
             jobs = {s: CollectionJob(s, clips[s], teacher, usable, preset) for s in shares}
             until = self.clock.began + self.budget.collect_until
             units = pool.interleave(counts)
-            collected = pool.collect(processes, cores, jobs, units, file, until=until)
+            collected = pool.collect(processes, cores, jobs, units, file, until=until, progress=log.info)
         self.figures["rollouts"] = _rollout_figures(collected, preset)
         self.clock.ends("rollouts")
         if collected.units < collected.planned_units:
@@ -188,19 +180,30 @@ class _Run:
             self.clock,
             self.budget.examine_until,
         )
+        rates: list[float] = []
+
+        def show(point: dict[str, float]) -> None:
+            rates.append(point["samples_per_s"])
+            line = (
+                "step {step:.0f}, loss {loss:.4f}, {samples_per_s:.0f} samples/s, {minutes_left:.1f} min left"
+            )
+            log.info(line.format(**point))
+
         training = train(
             windows,
             config,
             g1_contract(self.preset.control),
             self.policy,
             warm_start=warm_start,
+            progress=show,
             judge=judge if trials else None,
             device=self.device,
             compiled=self.options.compile,
         )
         self.figures["training"] = {
             **training,
-            "loading_share": _loading_share(windows, config.batch_size, training["samples_per_s"]),
+            "steps_per_s_between_trials": statistics.median(rates) / config.batch_size,
+            "loading_share": _loading_share(windows, config.batch_size, statistics.median(rates)),
         }
         if judge.left_out:
             self._warn(f"{judge.left_out} trials were left out: no time")
@@ -278,7 +281,7 @@ def _synthesise(
 
     paths: dict[str, tuple[Path, ...]] = {}
     running = []
-    # The longest last in the order of skills: they begin first.
+    # Long clips begin first.
     for skill in sorted(skills, key=SKILLS.index, reverse=True):
         name = skill.removeprefix("synth__")
         configs = clip_configs(name, preset.synth)

@@ -284,6 +284,42 @@ def test_a_loss_that_stays_infinite_ends_training(
         train(windows, tiny_config, contract, tmp_path)
 
 
+def test_losses_read_several_at_a_time_change_no_weight(
+    windows, contract, tiny_config, tmp_path, monkeypatch
+) -> None:
+    config = dataclasses.replace(tiny_config, max_steps=7)
+    train(windows, config, contract, tmp_path / "each")
+    monkeypatch.setitem(train_module.READ_EVERY, "cpu", 3)
+    result = train(windows, config, contract, tmp_path / "some")
+    assert result["steps"] == 7
+    each, some = weights(tmp_path / "each"), weights(tmp_path / "some")
+    assert all(torch.equal(value, some[name]) for name, value in each.items())
+
+
+@pytest.mark.parametrize("read_every", [1, 4])
+def test_a_step_with_an_infinite_loss_changes_no_weight(
+    windows, contract, tiny_config, tmp_path, monkeypatch, read_every
+) -> None:
+    """The broken step is the last: without it the weights are those of the steps before."""
+    calls = iter(range(100))
+
+    def broken_at_the_end(policy, batch):
+        terms = diffusion_loss(policy, batch)
+        return dataclasses.replace(terms, total=terms.total * (float("nan") if next(calls) == 3 else 1.0))
+
+    # A constant rate, and an average that is the present weights.
+    config = dataclasses.replace(tiny_config, max_steps=4, ema_max=0.0)
+    monkeypatch.setattr(train_module, "learning_rate", lambda *_, **__: 1e-3)
+    monkeypatch.setitem(train_module.READ_EVERY, "cpu", read_every)
+    train(windows, dataclasses.replace(config, max_steps=3), contract, tmp_path / "three")
+    monkeypatch.setattr(train_module, "diffusion_loss", broken_at_the_end)
+    result = train(windows, config, contract, tmp_path / "four")
+    assert (result["steps"], result["skipped_steps"]) == (4, 1)
+    three, four = weights(tmp_path / "three"), weights(tmp_path / "four")
+    assert three.keys() == four.keys()
+    assert all(torch.equal(value, four[name]) for name, value in three.items())
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
 def test_a_missing_or_damaged_file_is_named(policy_folder, tmp_path, file) -> None:
     for source in policy_folder.iterdir():
