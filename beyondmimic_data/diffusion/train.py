@@ -283,10 +283,11 @@ def _optimise(
         now = time.monotonic()
         state.seconds = before + now - started
         finished = _fraction_done(state, config) >= 1.0
-        if now - logged >= LOG_SECONDS or finished:
+        due = config.check_minutes is not None and now - tried >= 60 * config.check_minutes
+        # Before a trial too: it may take what is left of the budget.
+        if now - logged >= LOG_SECONDS or finished or due:
             _report(state, recent, (now - logged) / max(1, state.step - first_step), rate, progress)
             logged, first_step, recent = now, state.step, []
-        due = config.check_minutes is not None and now - tried >= 60 * config.check_minutes
         if judge is not None and config.check_minutes is not None and (due or finished):
             _try(state, judge)
             tried = time.monotonic()

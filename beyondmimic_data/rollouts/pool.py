@@ -111,7 +111,7 @@ def collect(
 
     Raises:
         GateError: a skill of which units were collected kept no episode.
-        BeyondMimicError: a process died.
+        BeyondMimicError: a process died, or there was no time for any unit.
     """
     hz = next(iter(jobs.values())).preset.control.control_hz
     done = Collected({skill: [] for skill in jobs}, len(units))
@@ -146,6 +146,8 @@ def collect(
                 )
     except BrokenProcessPool as error:
         raise BeyondMimicError("a collecting process died; is there enough memory?") from error
+    if not done.units:
+        raise BeyondMimicError("there was no time to collect any rollouts; give the run more of it")
     for skill in seen:
         if not done.episodes[skill]:
             raise GateError(f"{skill}: nothing could be kept, every episode fell; collect with less noise")

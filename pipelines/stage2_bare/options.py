@@ -1,6 +1,7 @@
 """What the command can be told, and what follows from it."""
 
 import dataclasses
+import math
 import os
 import re
 from pathlib import Path
@@ -29,6 +30,8 @@ EPISODE_ROWS = 512
 """Rows of a unit for each of its environments: an episode of ten seconds fits."""
 UNIT_ENVS = (4, 64)
 """Fewest and most environments of a unit."""
+HOURS_A_WALK = 0.5
+"""Hours of rollouts that one synthesised walk of each kind is worth: few hours need few of them."""
 UNITS_A_CORE = 4
 """Units that each core should have to do, so that all end at about the same time."""
 
@@ -64,7 +67,7 @@ class Options:
     synth: SynthConfig = dataclasses.field(
         default_factory=lambda: SynthConfig(locomotion_clips=10, locomotion_brisk_clips=6)
     )
-    """The skills themselves follow from the shares."""
+    """The skills follow from the shares; there are fewer walks where there are few hours."""
     randomisation: RandomisationConfig = dataclasses.field(default_factory=lambda: quick().randomisation)
     rollouts: RolloutConfig = dataclasses.field(
         default_factory=lambda: RolloutConfig(noise_shares=(0.1, 0.75, 0.15), noise_scale=(0.5, 1.2))
@@ -129,10 +132,15 @@ class Options:
         rows = self.hours * 3600 * base.control.control_hz
         envs = round(rows / (EPISODE_ROWS * UNITS_A_CORE * self.num_cores))
         envs = min(max(envs, UNIT_ENVS[0]), UNIT_ENVS[1])
+        walks = math.ceil(self.skill_shares.get("synth__locomotion", 0.0) * self.hours / HOURS_A_WALK)
         return dataclasses.replace(
             base,
             name="stage2_bare",
-            synth=self.synth,
+            synth=dataclasses.replace(
+                self.synth,
+                locomotion_clips=min(self.synth.locomotion_clips, max(walks, 1)),
+                locomotion_brisk_clips=min(self.synth.locomotion_brisk_clips, walks),
+            ),
             randomisation=self.randomisation,
             rollouts=dataclasses.replace(self.rollouts, num_envs=envs, chunk_steps=envs * EPISODE_ROWS),
             diffusion=self.diffusion,

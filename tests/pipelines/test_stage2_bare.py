@@ -108,6 +108,8 @@ def test_units_are_small_enough_for_all_cores_and_hold_the_hours() -> None:
     assert sum(units) * rollouts.chunk_steps >= 20.0 * 3600 * 50
     tiny = dataclasses.replace(options, hours=0.02, cores=2).preset().rollouts
     assert tiny.num_envs == 4
+    synth = [dataclasses.replace(options, hours=h).preset().synth for h in (0.02, 2.0, 20.0)]
+    assert [(s.locomotion_clips, s.locomotion_brisk_clips) for s in synth] == [(1, 1), (3, 3), (10, 6)]
     assert sum(options.skill_shares.values()) == pytest.approx(1.0)
 
 
@@ -202,7 +204,7 @@ def test_results_have_to_go_somewhere(monkeypatch, capsys) -> None:
 def test_one_command_from_motions_to_a_report(tmp_path) -> None:
     options = (
         "--total-minutes 1.5 --hours 0.005 --minutes 0.05 --size 32x1 --seeds 2 --protocols stand_perturb "
-        "--trials 1 --cores 1 --shares synth__stand=1 synth__squat=1 --synth.seconds 3 "
+        "--cores 1 --shares synth__stand=1 synth__squat=1 --synth.seconds 3 "
         "--diffusion.batch-size 64 --diffusion.check-runs 2 --diffusion.precision float32"
     )
     done = subprocess.run(

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -64,6 +65,18 @@ def test_the_weights_that_did_best_in_closed_loop_are_written(
     assert (result["best_trial"]["step"], result["best_trial"]["score"]) == (2.0, 0.9)
     record = json.loads((tmp_path / "training.json").read_text())
     assert [t["score"] for t in record["trials"]] == [0.1, 0.9, 0.2, 0.5, 0.3, 0.4]
+
+
+def test_a_trial_may_take_the_rest_of_the_minutes(windows, contract, tiny_config, tmp_path) -> None:
+    config = dataclasses.replace(tiny_config, max_steps=10**9, minutes=0.005, check_minutes=0.0)
+
+    def judge(policy: DiffusionPolicy) -> dict[str, float]:
+        time.sleep(0.4)
+        return {"score": 0.5}
+
+    result = train(windows, config, contract, tmp_path, judge=judge)
+    assert result["best_trial"]["step"] == result["steps"] == 1
+    assert np.isfinite(result["loss"])
 
 
 def test_a_killed_run_remembers_what_did_best(windows, contract, tiny_config, tmp_path, monkeypatch) -> None:

@@ -79,6 +79,11 @@ def test_no_unit_begins_after_its_time_and_those_that_run_are_kept(monkeypatch, 
     assert (done.units, done.planned_units, done.kept_steps) == (2, 6, 16)
 
 
+def test_no_time_at_all_is_one_clear_error(monkeypatch, tmp_path) -> None:
+    with pytest.raises(BeyondMimicError, match="no time to collect"):
+        collect(monkeypatch, tmp_path, None, time.monotonic() - 1)
+
+
 def test_a_skill_that_keeps_nothing_is_named(monkeypatch, tmp_path) -> None:
     def one_unit(job, unit, file, slot):
         return ([] if job.skill == "walk" else [{"length": 8}]), 8, 4
