@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from beyondmimic_data.config import named_numbers
-from beyondmimic_data.errors import ConfigError
 from storage.artifacts import Artifact
 
 if TYPE_CHECKING:
@@ -42,11 +40,16 @@ class DatasetWindows:
         from storage.dataset_reader import DatasetReader
         from storage.datasets import TRAIN, VALIDATION
         from storage.mapping import available_memory
+        from storage.windows import weighted_starts
 
         self._reader, self._length = DatasetReader(dataset), length
         self._starts = {split: self._reader.window_starts(length, split) for split in (TRAIN, VALIDATION)}
         if skill_weights:
-            self._starts[TRAIN] = self._weighted(self._starts[TRAIN], skill_weights)
+            skill = self._reader.skill_index(self._starts[TRAIN])
+            self._starts[TRAIN] = weighted_starts(
+                {name: self._starts[TRAIN][skill == i] for i, name in enumerate(self._reader.skills)},
+                skill_weights,
+            )
         too_large = self._reader.mapped and self._reader.rows.nbytes > MOST_OF_MEMORY * available_memory()
         self._pooled = TRAIN if too_large else None
         self._pool: BlockPool | None = None
@@ -57,6 +60,11 @@ class DatasetWindows:
         return self._reader.schema.slices
 
     @property
+    def known_finite(self) -> bool:
+        """Say that batches have to be looked at."""
+        return False
+
+    @property
     def joint_names(self) -> tuple[str, ...]:
         """Order of joints and actions."""
         return self._reader.schema.joint_names
@@ -65,19 +73,6 @@ class DatasetWindows:
     def body_names(self) -> tuple[str, ...]:
         """Order of bodies."""
         return self._reader.schema.body_names
-
-    def _weighted(self, starts: np.ndarray, weights: Sequence[str]) -> np.ndarray:
-        """Repeat the windows of skills that are to be drawn more often; those of weight 0 are left out."""
-        given = named_numbers("diffusion.skill_weights", weights, self._reader.skills)
-        shares = [given.get(skill, 1.0) for skill in self._reader.skills]
-        skill = self._reader.skill_index(starts)
-        parts = [starts[skill == i] for i in range(len(shares))]
-        kept = [(part, share) for part, share in zip(parts, shares, strict=True) if len(part) and share > 0]
-        if not kept:
-            raise ConfigError("diffusion.skill_weights", tuple(weights), "a weight above 0")
-        # The skill with the fewest windows for its weight keeps them once; the others are repeated less.
-        longest = max(len(part) / share for part, share in kept)
-        return np.concatenate([np.resize(part, round(share * longest)) for part, share in kept])
 
     def num_windows(self, split: str) -> int:
         """Return how many windows a split has."""

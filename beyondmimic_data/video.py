@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import imageio_ffmpeg
 import mujoco
 import numpy as np
 
 from beyondmimic_data import rotations
+from beyondmimic_data.errors import MissingToolError
 from beyondmimic_data.files import atomic_path
 from beyondmimic_data.rendering import OffscreenRenderer, picture_spec
 
@@ -103,8 +103,12 @@ def write_video(scenes: Sequence[Scene], path: Path, *, width: int = 640, height
         height: pixels, even.
 
     Raises:
-        MissingToolError: off-screen rendering does not work on this machine.
+        MissingToolError: off-screen rendering does not work on this machine, or the encoder is not installed.
     """
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise MissingToolError("imageio-ffmpeg is not installed") from error
     with atomic_path(path) as temporary:
         writer = imageio_ffmpeg.write_frames(
             str(temporary), (width, height), fps=FPS, quality=6, macro_block_size=2, ffmpeg_log_level="error"

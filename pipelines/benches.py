@@ -50,6 +50,8 @@ def _windows() -> dict[str, Any]:
 class _ReaderWindows:
     """All windows of one folder of rollouts, whatever the split."""
 
+    known_finite = False
+
     def __init__(self, reader: "TrajectoryReader") -> None:
         self._reader, self.columns = reader, reader.schema.slices
         self._length = quick().diffusion.window

@@ -51,7 +51,7 @@ def _run(words: list[str]) -> int:
     rest = words[len(name) :]
     options: Any = tyro.cli(options_of(rest), args=rest, prog=f"beyondmimic {' '.join(name)}")
     with _only_the_document(options.json) as stdout:
-        _log_to_stderr()
+        log_to_stderr()
         result = function(options)
         print(json.dumps(_plain(result.document)) if options.json else result.text, file=stdout, flush=True)
         if result.then is not None:
@@ -65,7 +65,7 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
     from pipelines import options as o
 
     def of_preset(verb: type[o.Run]) -> Callable[[list[str]], type]:
-        return lambda rest: o.with_settings(verb, _value_of("--preset", rest) or verb.preset)
+        return lambda rest: o.with_settings(verb, value_of("--preset", rest) or verb.preset)
 
     return {
         ("run",): (of_preset(o.Run), verbs.run),
@@ -110,7 +110,7 @@ def _overview(words: list[str], verbs: dict[tuple[str, ...], Any]) -> int:
     return 0 if out is sys.stdout else 2
 
 
-def _value_of(flag: str, words: list[str]) -> str | None:
+def value_of(flag: str, words: list[str]) -> str | None:
     """Return the value of an option that decides the defaults of the others."""
     for word, following in zip(words, [*words[1:], None]):
         if word == flag:
@@ -149,7 +149,8 @@ class _Elapsed(logging.Formatter):
         return f"[{minutes:02d}:{seconds:02d}] {level}{record.getMessage()}"
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
+    """Show the project's own progress and everyone's warnings on standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Elapsed())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

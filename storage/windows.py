@@ -1,9 +1,13 @@
 """Windows of consecutive rows: where they may start, and gathering many of them at once."""
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from beyondmimic_data.config import named_numbers
+from beyondmimic_data.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +29,29 @@ def window_starts(first_rows: np.ndarray, lengths: np.ndarray, length: int) -> n
     if ends.size == 0:
         return np.zeros(0, np.int64)
     return np.arange(ends[-1]) + np.repeat(np.asarray(first_rows, np.int64) - (ends - fitting), fitting)
+
+
+def weighted_starts(starts: Mapping[str, np.ndarray], weights: Sequence[str]) -> np.ndarray:
+    """Repeat the windows of skills that are to be drawn more often; those of weight 0 are left out.
+
+    Args:
+        starts: (W,) first rows of the windows of each skill.
+        weights: ``skill=weight`` each, 1 for a skill not named.
+
+    Returns:
+        (W',) int64.
+
+    Raises:
+        ConfigError: a weight that is none or of a skill that is not there, or none above 0 where windows are.
+    """
+    given = named_numbers("diffusion.skill_weights", weights, starts)
+    shares = {skill: given.get(skill, 1.0) for skill in starts}
+    kept = [(part, shares[skill]) for skill, part in starts.items() if len(part) and shares[skill] > 0]
+    if not kept:
+        raise ConfigError("diffusion.skill_weights", tuple(weights), "a weight above 0")
+    # The skill with the fewest windows for its weight keeps them once; the others are repeated less.
+    longest = max(len(part) / share for part, share in kept)
+    return np.concatenate([np.resize(part, round(share * longest)) for part, share in kept])
 
 
 def as_tensor(rows: np.ndarray) -> "torch.Tensor":

@@ -132,6 +132,7 @@ def evaluate_closed_loop(
     seeds: int | None = None,
     latency_ms: Range | None = None,
     latency_sweep: bool = False,
+    leave_out: Callable[[Protocol], str | None] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Run protocols on a trained policy, and write figures, pictures, a video and a report.
@@ -144,6 +145,7 @@ def evaluate_closed_loop(
         seeds: runs of each protocol; those of the configuration by default.
         latency_ms: range of the delay after the policy; the data's, when rollouts were cut at a latency bin.
         latency_sweep: run each protocol at fixed latencies, too.
+        leave_out: asked before each protocol; a reason leaves it out, and stands in the report.
         progress: called with a line before and after each protocol.
 
     Returns:
@@ -169,6 +171,10 @@ def evaluate_closed_loop(
     }
     runs: dict[str, Run] = {}
     for protocol in chosen:
+        reason = leave_out(protocol) if leave_out is not None else None
+        if reason is not None:
+            result["protocols"][protocol.name] = {"skipped": reason, "description": protocol.description}
+            continue
         if progress is not None:
             progress(f"{protocol.name}: {count} runs of {protocol.seconds:g} s")
         done = run_protocol(recorded, policy, protocol, preset, seeds=count, latency_ms=latency)

@@ -62,7 +62,7 @@ def draw_noise(
     levels = torch.randint(0, steps + 1, (2, batch, window), generator=generator, device=device)
     if config.shared_levels > 0:
         shared = levels[:, :, -1:].clone()
-        shared[1][uniform(batch, 1) < 0.5] = steps
+        shared[1].masked_fill_(uniform(batch, 1) < 0.5, steps)
         levels = torch.where(uniform(batch, 1) < config.shared_levels, shared, levels)
     levels[0, :, : config.past + 1] = 0
     return NoisyBatch(

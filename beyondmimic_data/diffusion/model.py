@@ -121,7 +121,8 @@ class Denoiser(nn.Module):
         if n == states.shape[1]:
             x, mask = pairs + self.position, self.mask
         else:
-            kept = torch.cat([torch.arange(2 * n), torch.arange(2 * n, len(self.position), 2)])
+            every = torch.arange(len(self.position), device=self.position.device)
+            kept = torch.cat([every[: 2 * n], every[2 * n :: 2]])
             x = torch.cat([pairs, state_tokens[:, n:]], 1) + self.position[kept]
             mask = self.mask[kept][:, kept]
         for block in self.blocks:

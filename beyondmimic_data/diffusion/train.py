@@ -52,6 +52,8 @@ WORTHWHILE_GAIN = 1.1
 """How many times faster bfloat16 must be on a CPU to be taken."""
 MAX_SKIPPED = 10
 """Consecutive steps with a loss that is not finite before training gives up."""
+READ_EVERY = {"cpu": 1, "cuda": 20}
+"""Steps between looks at losses and clock, by device: reading a loss waits for a GPU, which then idles."""
 
 
 def train(
@@ -64,6 +66,7 @@ def train(
     progress: Progress | None = None,
     judge: Judge | None = None,
     device: torch.device | str | None = None,
+    compiled: bool = False,
 ) -> dict[str, Any]:
     """Train a diffusion policy and write it into a folder.
 
@@ -83,6 +86,7 @@ def train(
         judge: tries the averaged weights every ``config.check_minutes``; those with the highest score are
             what is written. Without one the last weights are.
         device: where to train; a GPU if there is one.
+        compiled: have torch compile the network, which takes a minute and pays in long runs.
 
     Returns:
         Figures of the run: ``steps, samples, minutes, samples_per_s, loss, validation, parameters, ...``.
@@ -104,6 +108,8 @@ def train(
         fingerprint = hash_value([config, contract, str(warm_start)])
         if state.restore(folder, fingerprint):
             log.info("training goes on at step %d, after %.1f minutes", state.step, state.seconds / 60)
+        if compiled:
+            state.policy.denoiser.compile()
         _optimise(state, windows, folder, fingerprint, progress, judge, started)
     return _finish(state, windows, folder)
 
@@ -206,6 +212,8 @@ def _draw(
     """
     rows = windows.sample(split, count, rng).to(policy.device)
     features, actions = policy.features_of_rows(rows, windows.columns)
+    if windows.known_finite:
+        return features, actions
     if not (torch.isfinite(features).all() and torch.isfinite(actions).all()):
         raise StoreError(f"a {split} window holds values that are not finite; check the rollouts' store")
     return features, actions
@@ -251,29 +259,35 @@ def _optimise(
     before = state.seconds
     saved = logged = tried = started
     first_step, recent, bad = state.step, [], 0
+    unread: list[torch.Tensor] = []
     while (done := _fraction_done(state, config)) < 1.0:
         rate = learning_rate(config, state.step, done, warm=state.notes["warm_start"]["used"])
-        loss = _step(state, windows, rate)
-        if np.isfinite(loss):
-            bad = 0
-            recent.append(loss)
-        else:
+        unread.append(_step(state, windows, rate))
+        state.step += 1
+        if len(unread) < READ_EVERY[state.policy.device.type] and state.step < config.max_steps:
+            continue
+        for loss in torch.stack(unread).tolist():
+            if np.isfinite(loss):
+                bad = 0
+                recent.append(loss)
+                continue
             bad += 1
             state.skipped += 1
-            log.warning("step %d left out: its loss is %s", state.step, loss)
+            log.warning("a step up to %d left out: its loss is %s", state.step, loss)
             if bad >= MAX_SKIPPED:
                 raise BeyondMimicError(
                     f"the diffusion loss was not finite in {bad} steps running (step {state.step}); "
                     f"lower learning_rate, found {config.learning_rate}"
                 )
-        state.step += 1
+        unread = []
         now = time.monotonic()
         state.seconds = before + now - started
         finished = _fraction_done(state, config) >= 1.0
-        if now - logged >= LOG_SECONDS or finished:
+        due = config.check_minutes is not None and now - tried >= 60 * config.check_minutes
+        # Before a trial too: it may take what is left of the budget.
+        if now - logged >= LOG_SECONDS or finished or due:
             _report(state, recent, (now - logged) / max(1, state.step - first_step), rate, progress)
             logged, first_step, recent = now, state.step, []
-        due = config.check_minutes is not None and now - tried >= 60 * config.check_minutes
         if judge is not None and config.check_minutes is not None and (due or finished):
             _try(state, judge)
             tried = time.monotonic()
@@ -299,23 +313,27 @@ def _fraction_done(state: TrainingState, config: DiffusionConfig) -> float:
     return steps if config.minutes is None else max(steps, state.seconds / (60 * config.minutes))
 
 
-def _step(state: TrainingState, windows: WindowSource, rate: float) -> float:
-    """Take one optimiser step, unless the loss is not finite; returns the loss."""
+def _step(state: TrainingState, windows: WindowSource, rate: float) -> torch.Tensor:
+    """Take one optimiser step, which changes no weight if the loss is not finite; returns the loss, ().
+
+    Nothing in it waits for the device.
+    """
     policy, config = state.policy, state.policy.config
     tokens = training_tokens(policy, windows, state.rng, state.generator)
     policy.train()
     batch = draw_noise(*tokens, config, state.generator)
     with torch.autocast(policy.device.type, torch.bfloat16, enabled=state.notes["bfloat16"]):
         total = diffusion_loss(policy, batch).total
-    loss = float(total.detach())
-    if np.isfinite(loss):
-        for group in state.optimiser.param_groups:
-            group["lr"] = rate
-        total.backward()
-        if config.max_grad_norm > 0:
-            torch.nn.utils.clip_grad_norm_(policy.denoiser.parameters(), config.max_grad_norm)
-        state.optimiser.step()
-        state.average.update(state.step)
+    loss = total.detach()
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    total.backward()
+    if config.max_grad_norm > 0:
+        torch.nn.utils.clip_grad_norm_(policy.denoiser.parameters(), config.max_grad_norm)
+    # The fused kernel reads this on the device, as it does for torch's GradScaler, and leaves the step out.
+    state.optimiser.found_inf = (~torch.isfinite(loss)).float()  # type: ignore[attr-defined]
+    state.optimiser.step()
+    state.average.update(state.step)
     state.optimiser.zero_grad(set_to_none=True)
     return loss
 
@@ -375,7 +393,7 @@ def _averaged(state: TrainingState) -> DiffusionPolicy:
 def recorded_windows(windows: WindowSource, seed: int) -> RecordedWindows:
     """Return the windows that travel with a policy: of the validation split, if it has any."""
     split = VALIDATION if windows.num_windows(VALIDATION) else TRAIN
-    rows = windows.sample(split, RECORDED_WINDOWS, np.random.default_rng(seed)).float()
+    rows = windows.sample(split, RECORDED_WINDOWS, np.random.default_rng(seed)).float().cpu()
     return RecordedWindows(rows, windows.columns)
 
 

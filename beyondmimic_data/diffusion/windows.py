@@ -26,6 +26,11 @@ class WindowSource(Protocol):
         """Name of each quantity and its slice of a row."""
         ...
 
+    @property
+    def known_finite(self) -> bool:
+        """Whether every value was looked at already, so that batches need not be."""
+        ...
+
     def sample(self, split: str, batch: int, rng: np.random.Generator) -> torch.Tensor:
         """Return random windows (B, 21, 342) float32 of a split, ``train`` or ``validation``."""
         ...

@@ -21,22 +21,28 @@ MIN_SECONDS = {"stand": 1.5, "squat": 1.5, "walk": 6.0, "locomotion": 6.0}
 MAX_SECONDS = 600.0
 
 
+def clip_configs(skill: str, config: SynthConfig) -> list[SynthConfig]:
+    """Return what each clip of a skill is made from: one, or of ``locomotion`` several walks.
+
+    Raises:
+        ConfigError: ``locomotion`` without walks.
+    """
+    if skill != "locomotion":
+        return [config]
+    if config.locomotion_clips < 1:
+        raise ConfigError("synth.locomotion_clips", config.locomotion_clips, "at least 1")
+    brisk = dataclasses.replace(config, segment_seconds=config.brisk_segment_seconds)
+    walks = [config] * config.locomotion_clips + [brisk] * config.locomotion_brisk_clips
+    return [dataclasses.replace(walk, seed=config.seed + 1 + k) for k, walk in enumerate(walks)]
+
+
 def synthesise_skill(skill: str, config: SynthConfig, control_hz: float) -> list[Clip]:
     """Synthesise all clips of a skill: one, or of ``locomotion`` several walks with seeds of their own.
 
     Raises:
         ConfigError: as ``synthesise``.
     """
-    if skill != "locomotion":
-        return [synthesise(skill, config, control_hz)]
-    if config.locomotion_clips < 1:
-        raise ConfigError("synth.locomotion_clips", config.locomotion_clips, "at least 1")
-    brisk = dataclasses.replace(config, segment_seconds=config.brisk_segment_seconds)
-    walks = [config] * config.locomotion_clips + [brisk] * config.locomotion_brisk_clips
-    return [
-        synthesise(skill, dataclasses.replace(walk, seed=config.seed + 1 + k), control_hz)
-        for k, walk in enumerate(walks)
-    ]
+    return [synthesise(skill, made_from, control_hz) for made_from in clip_configs(skill, config)]
 
 
 def skill_files(skill: str, config: SynthConfig, control_hz: float) -> dict[str, Clip]:
@@ -49,6 +55,15 @@ def skill_files(skill: str, config: SynthConfig, control_hz: float) -> dict[str,
     if len(clips) == 1:
         return {f"{skill}.npz": clips[0]}
     return {f"{skill}/{k}.npz": clip for k, clip in enumerate(clips, 1)}
+
+
+def write_clip(skill: str, config: SynthConfig, control_hz: float, path: Path) -> None:
+    """Synthesise one clip and write it under the name of its file.
+
+    Raises:
+        ConfigError: as ``synthesise``.
+    """
+    dataclasses.replace(synthesise(skill, config, control_hz), name=path.stem).save(path)
 
 
 def write_skills(config: SynthConfig, control_hz: float, folder: Path) -> list[Path]:

@@ -36,6 +36,8 @@ WIDTHS = {
 class MemoryWindows:
     """Windows of equally long episodes held in memory; the last fifth of the episodes is for validation."""
 
+    known_finite = False
+
     def __init__(self, rows: torch.Tensor) -> None:
         """Hold rows (E, L, 342)."""
         stops = np.cumsum(list(WIDTHS.values()))

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -64,6 +65,18 @@ def test_the_weights_that_did_best_in_closed_loop_are_written(
     assert (result["best_trial"]["step"], result["best_trial"]["score"]) == (2.0, 0.9)
     record = json.loads((tmp_path / "training.json").read_text())
     assert [t["score"] for t in record["trials"]] == [0.1, 0.9, 0.2, 0.5, 0.3, 0.4]
+
+
+def test_a_trial_may_take_the_rest_of_the_minutes(windows, contract, tiny_config, tmp_path) -> None:
+    config = dataclasses.replace(tiny_config, max_steps=10**9, minutes=0.005, check_minutes=0.0)
+
+    def judge(policy: DiffusionPolicy) -> dict[str, float]:
+        time.sleep(0.4)
+        return {"score": 0.5}
+
+    result = train(windows, config, contract, tmp_path, judge=judge)
+    assert result["best_trial"]["step"] == result["steps"] == 1
+    assert np.isfinite(result["loss"])
 
 
 def test_a_killed_run_remembers_what_did_best(windows, contract, tiny_config, tmp_path, monkeypatch) -> None:
@@ -282,6 +295,42 @@ def test_a_loss_that_stays_infinite_ends_training(
     monkeypatch.setattr(train_module, "diffusion_loss", broken)
     with pytest.raises(BeyondMimicError, match="not finite in 10 steps"):
         train(windows, tiny_config, contract, tmp_path)
+
+
+def test_losses_read_several_at_a_time_change_no_weight(
+    windows, contract, tiny_config, tmp_path, monkeypatch
+) -> None:
+    config = dataclasses.replace(tiny_config, max_steps=7)
+    train(windows, config, contract, tmp_path / "each")
+    monkeypatch.setitem(train_module.READ_EVERY, "cpu", 3)
+    result = train(windows, config, contract, tmp_path / "some")
+    assert result["steps"] == 7
+    each, some = weights(tmp_path / "each"), weights(tmp_path / "some")
+    assert all(torch.equal(value, some[name]) for name, value in each.items())
+
+
+@pytest.mark.parametrize("read_every", [1, 4])
+def test_a_step_with_an_infinite_loss_changes_no_weight(
+    windows, contract, tiny_config, tmp_path, monkeypatch, read_every
+) -> None:
+    """The broken step is the last: without it the weights are those of the steps before."""
+    calls = iter(range(100))
+
+    def broken_at_the_end(policy, batch):
+        terms = diffusion_loss(policy, batch)
+        return dataclasses.replace(terms, total=terms.total * (float("nan") if next(calls) == 3 else 1.0))
+
+    # A constant rate, and an average that is the present weights.
+    config = dataclasses.replace(tiny_config, max_steps=4, ema_max=0.0)
+    monkeypatch.setattr(train_module, "learning_rate", lambda *_, **__: 1e-3)
+    monkeypatch.setitem(train_module.READ_EVERY, "cpu", read_every)
+    train(windows, dataclasses.replace(config, max_steps=3), contract, tmp_path / "three")
+    monkeypatch.setattr(train_module, "diffusion_loss", broken_at_the_end)
+    result = train(windows, config, contract, tmp_path / "four")
+    assert (result["steps"], result["skipped_steps"]) == (4, 1)
+    three, four = weights(tmp_path / "three"), weights(tmp_path / "four")
+    assert three.keys() == four.keys()
+    assert all(torch.equal(value, four[name]) for name, value in three.items())
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
