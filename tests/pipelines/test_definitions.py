@@ -49,7 +49,11 @@ def test_blocking_checks(graph):
     }
     blocking = {key for key, spec in specs.items() if spec.blocking}
     assert blocking == {("motion", "quality"), ("dataset", "not_empty"), ("deployment_bundle", "onnx_parity")}
-    assert set(specs) - blocking == {("tracking_policy", "gate")}
+    assert set(specs) - blocking == {
+        ("tracking_policy", "gate"),
+        ("diffusion_policy", "stays_up"),
+        ("closed_loop_report", "closed_loop_gate"),
+    }
 
 
 def test_sensors_and_schedule_run_without_being_switched_on(graph):

@@ -51,11 +51,15 @@ def env(policy, policy_folder) -> GuidanceEnv:
     return GuidanceEnv(policy, RecordedWindows.load(policy_folder), PRESET, TINY, num_threads=1)
 
 
-def pilot(n: int) -> JoystickPilot:
+WIDE = GuidanceConfig(
+    acceleration=1e3, turn_acceleration=1e3, forward=(-9.0, 9.0), sideways=(-9.0, 9.0), turn=(-9.0, 9.0)
+)
+"""Commands are asked for at once and without a bound."""
+
+
+def pilot(n: int, config: GuidanceConfig = WIDE) -> JoystickPilot:
     velocity = torch.tensor([[0.5, 0.1], [-0.3, 0.0], [0.2, -0.2]])[:n]
-    return JoystickPilot(
-        CommandTrack(velocity[None], torch.tensor([[0.4, 0.0, -0.8]])[:, :n]), GuidanceConfig(), HZ
-    )
+    return JoystickPilot(CommandTrack(velocity[None], torch.tensor([[0.4, 0.0, -0.8]])[:, :n]), config, HZ)
 
 
 def test_action_0_is_exactly_the_fixed_guidance(policy, history) -> None:
@@ -88,8 +92,8 @@ def test_gains_act_on_the_command_and_not_on_what_feedback_adds(history) -> None
     doubled = steering.adjusted(GuidanceSettings(6.0, gains, 2 * gains, 3.0)).cost
     fixed = steering.guidance.cost
     command = steering.command
-    torch.testing.assert_close(doubled.velocity - fixed.velocity, (gains - 2.0)[:, None] * command[:, :2])
-    torch.testing.assert_close(doubled.yaw_rate - fixed.yaw_rate, (2 * gains - 2.0) * command[:, 2])
+    torch.testing.assert_close(doubled.velocity - fixed.velocity, (gains - 1.0)[:, None] * command[:, :2])
+    torch.testing.assert_close(doubled.yaw_rate - fixed.yaw_rate, (2 * gains - 1.0) * command[:, 2])
 
 
 def test_an_observation_has_every_feature_in_its_place(policy, history) -> None:
@@ -161,7 +165,7 @@ def test_a_decision_holds_and_is_rewarded_for_what_the_robots_did(env, monkeypat
     assert not extras["time_outs"].any()
     assert len(scales) == TINY.hold
     assert (scales[0] == scales[1]).all()
-    assert float(scales[0][0]) == 6.0
+    assert float(scales[0][0]) == GuidanceConfig().scale
     last = observed["actor"][:, 16:]
     torch.testing.assert_close(last[:2], torch.tanh(action[:2]))
     assert (last[2] == 0).all()
@@ -238,7 +242,7 @@ def test_a_training_writes_policy_record_and_picture(policy_folder, tmp_path) ->
     assert loaded.hold == TINY.hold
     # Training began next to the fixed settings, and an update or two has not led far from them.
     settings = loaded.bounds.settings(loaded.act(torch.zeros(1, len(FEATURES))))
-    assert float(settings.scale) == pytest.approx(6.0, rel=0.2)
+    assert float(settings.scale) == pytest.approx(GuidanceConfig().scale, rel=0.2)
     with pytest.raises(StoreError, match="expected no folder or an empty one"):
         train_guidance(policy_folder, PRESET, TINY, tmp_path / "out", progress=lines.append)
 
@@ -287,7 +291,7 @@ def test_at_action_0_a_comparison_finds_no_difference(policy_folder, guidance, t
     assert row["success_difference"] == 0
     assert row["velocity_error_difference"] == 0
     assert row["pairs_up"] == 4
-    assert row["mean_settings"] == {"scale": 6.0, "velocity_gain": 2.0, "yaw_rate_gain": 2.0, "max_norm": 3.0}
+    assert row["mean_settings"] == vars(GuidanceSettings.of(GuidanceConfig()))
     json.dumps(row, allow_nan=False)
     assert [len(line) for line in comparison.table([row])] == [6, 6]
     assert len(lines) == 1

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from beyondmimic_data.config import GuidanceConfig
-from beyondmimic_data.control.pilot import CommandTrack, JoystickPilot, WaypointPilot, way_round
+from beyondmimic_data.control.pilot import (
+    CommandFollower,
+    CommandTrack,
+    JoystickPilot,
+    WaypointPilot,
+    way_round,
+)
 from beyondmimic_data.control.protocols.forest import draw_pillars
 from beyondmimic_data.guidance.costs import Joystick, Obstacle, Sum, Waypoint
 from beyondmimic_data.guidance.pillar_field import PillarField
@@ -35,7 +41,15 @@ def test_each_robot_is_asked_for_its_own_command_times_the_gain(history) -> None
         torch.tensor([[0.0, 0.5, -0.5], [0.0] * 3]),
     )
     config = GuidanceConfig(
-        scale=5.0, max_norm=2.5, max_ratio=0.5, command_gain=3.0, integral_gain=0.0, heading_gain=0.0
+        scale=5.0,
+        max_norm=2.5,
+        max_ratio=0.5,
+        command_gain=3.0,
+        turn=(-2.0, 2.0),
+        acceleration=1e3,
+        turn_acceleration=1e3,
+        integral_gain=0.0,
+        heading_gain=0.0,
     )
     steering = JoystickPilot(track, config, 50.0).steer(0, history)
     guidance = steering.guidance
@@ -46,6 +60,72 @@ def test_each_robot_is_asked_for_its_own_command_times_the_gain(history) -> None
     torch.testing.assert_close(steering.command[1], torch.tensor([0.2, 0.1, 0.5]))
     last = JoystickPilot(track, config, 50.0).steer(99, history)
     torch.testing.assert_close(last.command[:, 0], torch.full((3,), 0.4))
+
+
+AT_ONCE = GuidanceConfig(acceleration=1e3, turn_acceleration=1e3)
+
+
+def moving(history, velocity: tuple[float, float]):
+    """Let all robots face along x and move."""
+    still = facing(history, 0.0)
+    planar = torch.tensor([*velocity, 0.0]).expand_as(history.root_lin_vel_w)
+    return dataclasses.replace(still, root_lin_vel_w=planar, root_ang_vel_w=torch.zeros_like(planar))
+
+
+def test_more_is_asked_until_a_sluggish_robot_does_what_is_commanded(history) -> None:
+    """Who does half of what it is asked ends at its command; the share still holds after a reversal."""
+    follow = CommandFollower(AT_ONCE, HZ)
+    speed = 0.0
+    for command, seconds in ((0.4, 8.0), (-0.2, 0.1)):
+        for _ in range(round(seconds * HZ)):
+            asked, _ = follow(
+                torch.tensor([[command, 0.0]] * 3), torch.zeros(3), moving(history, (speed, 0.0))
+            )
+            speed = 0.5 * float(asked[0, 0])
+        assert speed == pytest.approx(command, abs=0.02)
+
+
+def test_nothing_beyond_the_data_is_asked(history) -> None:
+    follow = CommandFollower(AT_ONCE, HZ)
+    for _ in range(500):
+        asked, rate = follow(
+            torch.tensor([[-0.4, 0.3]] * 3), torch.full((3,), 3.0), moving(history, (0.0, 0.0))
+        )
+    assert asked[0].tolist() == pytest.approx([-0.5, 0.4])
+    assert rate[0].item() == pytest.approx(1.2)
+
+
+def test_a_jump_of_the_command_is_ramped_from_what_the_robot_does(history) -> None:
+    config = GuidanceConfig(acceleration=1.0, turn_acceleration=2.0, integral_gain=0.0, heading_gain=0.0)
+    follow = CommandFollower(config, HZ)
+    first, rate = follow(torch.tensor([[-0.4, 0.0]] * 3), torch.ones(3), moving(history, (0.6, 0.0)))
+    assert first[0].tolist() == pytest.approx([0.58, 0.0], abs=1e-6)
+    assert rate[0].item() == pytest.approx(0.04)
+    for _ in range(60):
+        last, rate = follow(torch.tensor([[-0.4, 0.0]] * 3), torch.ones(3), moving(history, (0.6, 0.0)))
+    assert last[0].tolist() == pytest.approx([-0.4, 0.0], abs=1e-6)
+    assert rate[0].item() == pytest.approx(1.0)
+
+
+def test_a_heading_that_lags_is_turned_after_and_a_lost_one_waits(history) -> None:
+    config = dataclasses.replace(AT_ONCE, heading_gain=2.0, heading_limit=0.5)
+    follow, none = CommandFollower(config, HZ), torch.zeros(3, 2)
+    assert follow(none, torch.zeros(3), facing(history, 0.0))[1].tolist() == [0, 0, 0]
+    _, rate = follow(none, torch.zeros(3), facing(history, -0.1))
+    assert rate[0].item() == pytest.approx(0.2, abs=1e-5)
+    _, rate = follow(none, torch.zeros(3), facing(history, -2.0))
+    assert rate[0].item() == pytest.approx(1.0, abs=1e-5)
+    _, rate = follow(none, torch.zeros(3), facing(history, -1.6))
+    assert rate[0].item() == pytest.approx(0.2, abs=1e-5)
+
+
+def test_forgotten_robots_begin_anew_and_the_others_go_on(history) -> None:
+    follow, command = CommandFollower(AT_ONCE, HZ), torch.tensor([[0.4, 0.0]] * 3)
+    for _ in range(50):
+        before, _ = follow(command, torch.zeros(3), moving(history, (0.0, 0.0)))
+    follow.forget(torch.tensor([1]))
+    after, _ = follow(command, torch.zeros(3), moving(history, (0.0, 0.0)))
+    assert after[1, 0] < 0.45 < before[1, 0] <= after[0, 0]
 
 
 def test_a_goal_is_approached_within_bounds_in_the_heading_s_axes(history) -> None:

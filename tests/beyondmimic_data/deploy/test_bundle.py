@@ -13,7 +13,7 @@ import torch
 from beyondmimic_data.config import DeployConfig
 from beyondmimic_data.deploy import bundle as bundle_module
 from beyondmimic_data.deploy import tensorrt
-from beyondmimic_data.deploy.bundle import build_bundle
+from beyondmimic_data.deploy.bundle import ClosedLoopVerdict, build_bundle
 from beyondmimic_data.deploy.onnx_export import export_denoiser
 from beyondmimic_data.deploy.parity import OnnxDenoiser, check_parity, require_parity
 from beyondmimic_data.deploy.player import Player
@@ -26,6 +26,7 @@ from beyondmimic_data.errors import BeyondMimicError
 from beyondmimic_data.guidance.costs import Joystick
 from beyondmimic_data.robots import g1
 
+PASSED = ClosedLoopVerdict(True, None, {"joystick": 0.9})
 HAS_TENSORRT = any(importlib.util.find_spec(name) for name in tensorrt.MODULES)
 
 
@@ -34,7 +35,7 @@ def bundle(policy_folder, tmp_path_factory):
     """Folder of a bundle without engines, and what building it returned."""
     out = tmp_path_factory.mktemp("bundle")
     config = DeployConfig(parity_windows=4, tensorrt_targets=())
-    return out, build_bundle(policy_folder, out, config, [{"kind": "datasets", "version": "abc"}])
+    return out, build_bundle(policy_folder, out, config, [{"kind": "datasets", "version": "abc"}], PASSED)
 
 
 @pytest.fixture
@@ -137,8 +138,24 @@ def test_a_different_model_is_not_deployed(bundle, policy, policy_folder, tmp_pa
 
     monkeypatch.setattr(bundle_module, "export_denoiser", export_another)
     with pytest.raises(BeyondMimicError, match="differs from torch"):
-        build_bundle(policy_folder, tmp_path, DeployConfig(parity_windows=2, tensorrt_targets=()), [])
+        build_bundle(policy_folder, tmp_path, DeployConfig(parity_windows=2, tensorrt_targets=()), [], PASSED)
     assert not (tmp_path / "contract.json").exists()
+
+
+def test_a_bundle_of_a_policy_that_failed_says_so_where_a_deployer_reads(policy_folder, tmp_path) -> None:
+    failed = ClosedLoopVerdict(False, "joystick: 10% of 10 succeed, 90% required", {"joystick": 0.1})
+    build_bundle(policy_folder, tmp_path, DeployConfig(parity_windows=2, tensorrt_targets=()), [], failed)
+    contract = json.loads((tmp_path / "contract.json").read_text())
+    assert contract["closed_loop"] == {"passed": False, "why": failed.why, "success": {"joystick": 0.1}}
+    readme = (tmp_path / "README.md").read_text()
+    assert "Not fit for a robot" in readme
+    assert "90% required" in readme
+
+
+def test_a_bundle_of_a_policy_that_passed_says_that(bundle) -> None:
+    out, _ = bundle
+    assert json.loads((out / "contract.json").read_text())["closed_loop"]["passed"]
+    assert "passed its closed-loop gate" in (out / "README.md").read_text()
 
 
 @pytest.mark.parametrize("guided", [False, True])
@@ -172,7 +189,11 @@ def test_the_player_knows_both_representations(windows, contract, tiny_config, t
     config = dataclasses.replace(tiny_config, representation="joint_rot", max_steps=3)
     train(windows, config, contract, tmp_path / "policy")
     build_bundle(
-        tmp_path / "policy", tmp_path / "bundle", DeployConfig(parity_windows=2, tensorrt_targets=()), []
+        tmp_path / "policy",
+        tmp_path / "bundle",
+        DeployConfig(parity_windows=2, tensorrt_targets=()),
+        [],
+        PASSED,
     )
     policy = DiffusionPolicy.load(tmp_path / "policy")
     recorded = RecordedWindows.load(tmp_path / "policy")

@@ -105,6 +105,7 @@ def test_a_bound_on_the_gradient_bounds_the_step(windows, contract, tiny_config,
     """Adam divides by the gradient's size, so only a bound near its epsilon shows."""
     config = dataclasses.replace(tiny_config, max_steps=1, weight_decay=0.0)
     moved = {}
+    torch.manual_seed(config.seed)  # as training does
     start = DiffusionPolicy(config, contract).denoiser.position.detach()
     for bound in (0.0, 1e-9):
         train(windows, dataclasses.replace(config, max_grad_norm=bound), contract, tmp_path / str(bound))

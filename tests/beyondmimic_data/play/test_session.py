@@ -112,7 +112,9 @@ def joystick_of(session: Session, command: Command) -> tuple[torch.Tensor, torch
     return joystick.velocity[0], joystick.yaw_rate[0]
 
 
-PLAIN = GuidanceConfig(command_gain=1.5, integral_gain=0.0, heading_gain=0.0)
+PLAIN = GuidanceConfig(
+    command_gain=1.5, acceleration=1e3, turn_acceleration=1e3, integral_gain=0.0, heading_gain=0.0
+)
 
 
 def test_velocities_are_asked_for_with_the_gain(make_session) -> None:
