@@ -181,6 +181,38 @@ def test_evaluating_a_folder_without_a_policy_or_an_unknown_protocol_says_so(hom
     assert "one of commanded_walk, forest, inpainting, joystick" in capsys.readouterr().err
 
 
+def test_distilling_without_a_dataset_says_what_to_run_first(home, capsys):
+    assert call(["distill", "--preset", "test"]) == 1
+    assert "run `collect` first" in capsys.readouterr().err
+
+
+def test_figures_are_kept_for_the_shipped_policy_alone(home, monkeypatch, policy_without_runs, capsys):
+    words = ["evaluate", "closed-loop", "--protocol", "joystick", "--record"]
+    assert call([*words, "--policy", str(policy_without_runs)]) == 1
+    assert "--policy shipped" in capsys.readouterr().err
+    kept = {}
+    monkeypatch.setattr(
+        "beyondmimic_data.diffusion.shipped.record_evaluation", lambda name, entry: kept.update({name: entry})
+    )
+    assert call([*words, "--policy", "shipped", "--seeds", "7", "--seed", "5"]) == 0
+    entry = kept["joystick"]
+    assert entry["command"].endswith("--policy shipped --protocol joystick --seeds 7 --seed 5")
+    assert entry["success_rate"] == 0.5
+    assert "success" not in entry
+
+
+@pytest.fixture
+def policy_without_runs(tmp_path, monkeypatch):
+    """Folder that looks like a policy; protocols are not run."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    figures = {"success_rate": 0.5, "n": 7, "success": [True] * 7}
+    monkeypatch.setattr(
+        "beyondmimic_data.control.evaluate.evaluate_closed_loop",
+        lambda *args, **kwargs: {"protocols": {"joystick": figures}},
+    )
+    return tmp_path
+
+
 def test_a_shipped_policys_command_is_one_that_the_command_line_reads():
     changes = {
         "training.shipped_start": False,
