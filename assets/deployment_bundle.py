@@ -18,15 +18,14 @@ KIND = "bundles"
 PARITY = "parity.json"
 
 
-def wanted_recipe(workspace: Workspace, report: Artifact) -> str:
-    """Return the recipe of the bundle of a report's policy."""
-    policy = report.meta["parents"][0]["version"]
-    return recipes.bundle_recipe(policy, report.version, workspace.preset)
+def wanted_recipe(workspace: Workspace, policy: Artifact, report: Artifact) -> str:
+    """Return the recipe of the bundle of a diffusion policy with its report."""
+    return recipes.bundle_recipe(policy.version, report.version, workspace.preset)
 
 
-def find_bundle(workspace: Workspace, report: Artifact) -> Artifact | None:
-    """Return the bundle of a report's policy under the present configuration."""
-    return workspace.store.find(KIND, ALL, wanted_recipe(workspace, report))
+def find_bundle(workspace: Workspace, policy: Artifact, report: Artifact) -> Artifact | None:
+    """Return the bundle of a diffusion policy with its report under the present configuration."""
+    return workspace.store.find(KIND, ALL, wanted_recipe(workspace, policy, report))
 
 
 def build_deployment(workspace: Workspace, progress: Progress) -> Artifact:
@@ -55,7 +54,7 @@ def build_deployment(workspace: Workspace, progress: Progress) -> Artifact:
             "closed_loop": verdict.sentence,
         }
 
-    return reuse_or_build(workspace.store, KIND, ALL, wanted_recipe(workspace, report), make)
+    return reuse_or_build(workspace.store, KIND, ALL, wanted_recipe(workspace, policy, report), make)
 
 
 def ancestry(store: ArtifactStore, artifact: Artifact) -> list[dict[str, str]]:

@@ -77,8 +77,8 @@ def combined_status(workspace: Workspace) -> list[StageStatus]:
     ]
     if report is None:
         return [*stages, *_later("deployment_bundle")]
-    bundle = deployment_bundle.find_bundle(workspace, report)
-    bundle_wanted = deployment_bundle.wanted_recipe(workspace, report)
+    bundle = deployment_bundle.find_bundle(workspace, policy, report)
+    bundle_wanted = deployment_bundle.wanted_recipe(workspace, policy, report)
     return [
         *stages,
         _status(workspace, "deployment_bundle", deployment_bundle.KIND, ALL, bundle_wanted, bundle),

@@ -20,7 +20,7 @@ from beyondmimic_data.rollouts.collect import (
     usable_ranges,
 )
 from beyondmimic_data.rollouts.noise import ActionNoise, EpisodeNoise, joint_noise_std
-from beyondmimic_data.tracking.policy import TrackingPolicy
+from beyondmimic_data.tracking.policy import NORMALISER_EPS, TrackingPolicy
 
 STARTS = np.cumsum([0, *(w for _, w in ROW_COLUMNS)])
 COLUMN = {name: slice(start, start + width) for (name, width), start in zip(ROW_COLUMNS, STARTS)}
@@ -215,7 +215,7 @@ def test_the_noise_free_label_is_what_the_policy_asks_for_without_noise(clip, pr
             layer.bias.zero_()
         # Command 58, anchor position 3 and orientation 6, base velocities 6: then joint positions. Shifted to
         # where ELU is the identity, and back.
-        policy.mlp[0].weight[0, 73] = 1.0
+        policy.mlp[0].weight[0, 73] = 1.0 + NORMALISER_EPS
         policy.mlp[0].bias[0] = 10.0
         policy.mlp[-1].weight[0, 0] = 1.0
         policy.mlp[-1].bias[0] = -10.0
