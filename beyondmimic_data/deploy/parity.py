@@ -1,6 +1,7 @@
 """Torch against onnxruntime on recorded windows: single calls at several noise levels, and whole loops."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +9,22 @@ import onnxruntime
 import torch
 from torch import nn
 
+from beyondmimic_data.config import PlanningConfig
 from beyondmimic_data.deploy.onnx_export import INPUTS
 from beyondmimic_data.diffusion.frames import frames_from_rows
 from beyondmimic_data.diffusion.loss import draw_noise
+from beyondmimic_data.diffusion.plan_first import PlanFirstSampler
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.rolling import RollingSampler
-from beyondmimic_data.diffusion.sampler import FullSampler, gaussian
+from beyondmimic_data.diffusion.sampler import FullSampler, Noise, gaussian
 from beyondmimic_data.diffusion.windows import RecordedWindows
 from beyondmimic_data.errors import BeyondMimicError
 
 LEVELS = 5
 """Noise levels tried, evenly spaced."""
-ROLLING_PLANS = 3
+WARM_PLANS = 3
+"""Plans compared of samplers that start from the last plan."""
+Sampler = PlanFirstSampler | FullSampler | RollingSampler
 
 
 class OnnxDenoiser(nn.Module):
@@ -55,7 +60,7 @@ def check_parity(
 
     Returns:
         ``passed``, ``tolerance``, ``windows``, ``max_abs_err``, and the largest error of each comparison:
-        ``calls`` by noise level, ``loops`` for full and rolling inference.
+        ``calls`` by noise level, ``loops`` by sampler.
     """
     rows = recorded.rows[:windows]
     exported = copy.copy(policy)
@@ -124,17 +129,24 @@ def _compare_calls(
 def _compare_loops(
     policy: DiffusionPolicy, exported: DiffusionPolicy, rows: torch.Tensor, recorded: RecordedWindows
 ) -> dict[str, float]:
-    """Return the largest error of plans after whole denoising loops with equal noise."""
+    """Return the largest error of what leaves whole denoising loops with equal noise: the executed action and
+    the plan of states.
+    """
     history = frames_from_rows(rows[:, : policy.current + 1], recorded.columns)
     errors = {}
-    for name, kind, plans in (("full", FullSampler, 1), ("rolling", RollingSampler, ROLLING_PLANS)):
+    kinds: tuple[tuple[str, Callable[[DiffusionPolicy, Noise], Sampler], int], ...] = (
+        ("plan_first", lambda p, noise: PlanFirstSampler(p, noise, PlanningConfig()), WARM_PLANS),
+        ("full", FullSampler, 1),
+        ("rolling", RollingSampler, WARM_PLANS),
+    )
+    for name, kind, plans in kinds:
         samplers = [kind(p, gaussian(torch.Generator().manual_seed(0))) for p in (policy, exported)]
         worst = 0.0
         for _ in range(plans):
             a, b = (sampler.plan(history) for sampler in samplers)
             worst = max(
                 worst,
-                _difference(policy.encode_actions(a.actions), policy.encode_actions(b.actions)),
+                _difference(*(policy.encode_actions(x.actions)[:, policy.current] for x in (a, b))),
                 _difference(
                     policy.state_normaliser.normalise(a.features),
                     policy.state_normaliser.normalise(b.features),
