@@ -693,7 +693,7 @@ def quick() -> Preset:
             protocols=("stand_perturb", "tour"),
             min_success=("stand_perturb=0.9", "tour=0.8"),
             seeds=10,
-            video_seconds=40.0,
+            video_seconds=56.0,
         ),
     )
 

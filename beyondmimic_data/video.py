@@ -73,6 +73,20 @@ class Column:
 Overlay = Polyline | Column
 
 
+PILLAR_HEIGHT = 1.6
+"""m."""
+
+
+def waypoint_marker(positions: np.ndarray) -> Column:
+    """Return the mark of a waypoint at positions (S, 2) in m; rows that are not finite lack it."""
+    return Column(np.insert(positions, 2, 0.0, axis=1), (0.15, 0.55, 0.3, 1.0), 0.15, 0.02)
+
+
+def pillar_column(positions: np.ndarray, radius: float) -> Column:
+    """Return a pillar that stands at positions (S, 2) in m."""
+    return Column(np.insert(positions, 2, 0.0, axis=1), (0.75, 0.45, 0.35, 1.0), radius, PILLAR_HEIGHT)
+
+
 @dataclasses.dataclass(frozen=True)
 class Scene:
     """One shot: a robot's motion with what acted on it."""

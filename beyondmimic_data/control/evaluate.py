@@ -21,7 +21,7 @@ from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.windows import RecordedWindows
 from beyondmimic_data.errors import MissingToolError
 from beyondmimic_data.files import write_bytes, write_json
-from beyondmimic_data.video import Scene, write_video
+from beyondmimic_data.video import Column, Scene, pillar_column, waypoint_marker, write_video
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ def _write(result: dict[str, Any], runs: dict[str, Run], preset: Preset, out: Pa
         result["video_skipped"] = "no protocol was run"
     else:
         seconds = config.video_seconds / len(runs)
-        scenes = [make_scene(done.recording, seconds) for done in runs.values()]
+        scenes = [make_scene(done, seconds) for done in runs.values()]
         try:
             write_video(scenes, out / VIDEO, width=config.video_width, height=config.video_height)
             result["video"] = VIDEO
@@ -214,8 +214,9 @@ def _write(result: dict[str, Any], runs: dict[str, Run], preset: Preset, out: Pa
     write_bytes(out / REPORT, report_text(result).encode())
 
 
-def make_scene(recording: Recording, seconds: float) -> Scene:
-    """Return the first robot's run as a shot of at most some seconds."""
+def make_scene(done: Run, seconds: float) -> Scene:
+    """Return the first robot's run as a shot of at most some seconds, with its goal and pillars."""
+    recording, task = done.recording, done.task
     hz = recording.control_hz
     rows = min(len(recording.qpos), round(seconds * hz) + 1)
     commands = None
@@ -223,4 +224,19 @@ def make_scene(recording: Recording, seconds: float) -> Scene:
         forward, left = np.nan_to_num(recording.command[:rows, 0, :2]).T
         c, s = np.cos(recording.yaw[:rows, 0]), np.sin(recording.yaw[:rows, 0])
         commands = np.stack([c * forward - s * left, s * forward + c * left, 0 * c], axis=-1)
-    return Scene(recording.qpos[:rows, 0], hz, recording.pushes[:rows, 0], commands)
+    qpos, pushes = recording.qpos[:rows, 0], recording.pushes[:rows, 0]
+    return Scene(qpos, hz, pushes, commands, overlays=_overlays(task, rows))
+
+
+def _overlays(task: Task, rows: int) -> list[Column]:
+    """Return the first robot's goal and pillars, which stand where they are for a whole shot."""
+
+    def stands(place: torch.Tensor) -> np.ndarray:
+        return np.tile(place.tolist(), (rows, 1))
+
+    overlays = []
+    if task.goal is not None:
+        overlays.append(waypoint_marker(stands(task.goal[0])))
+    if task.pillars is not None:
+        overlays += [pillar_column(stands(p), task.pillars.radius) for p in task.pillars.centre[0]]
+    return overlays

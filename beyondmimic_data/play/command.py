@@ -5,8 +5,6 @@ import dataclasses
 from beyondmimic_data.config import GuidanceConfig
 
 DEFAULT_GUIDANCE = GuidanceConfig()
-PILLAR_HEIGHT = 1.6
-"""m."""
 
 
 @dataclasses.dataclass(frozen=True)

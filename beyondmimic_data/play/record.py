@@ -10,10 +10,19 @@ from typing import Any, Literal
 import numpy as np
 
 from beyondmimic_data import rotations
-from beyondmimic_data.play.command import PILLAR_HEIGHT
 from beyondmimic_data.play.script import Script, Stage
 from beyondmimic_data.play.session import Session, Snapshot
-from beyondmimic_data.video import BEHIND, SIDE, Camera, Column, Overlay, Polyline, Scene, write_video
+from beyondmimic_data.video import (
+    BEHIND,
+    SIDE,
+    Camera,
+    Overlay,
+    Polyline,
+    Scene,
+    pillar_column,
+    waypoint_marker,
+    write_video,
+)
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +31,6 @@ CAMERAS: dict[CameraName, Camera] = {"behind": BEHIND, "side": SIDE}
 
 PLAN_COLOUR = (0.95, 0.55, 0.1, 1.0)
 FOOT_COLOURS = ((0.2, 0.5, 0.9, 1.0), (0.6, 0.3, 0.8, 1.0))
-WAYPOINT_COLOUR = (0.15, 0.55, 0.3, 1.0)
-PILLAR_COLOUR = (0.75, 0.45, 0.35, 1.0)
-WAYPOINT_RADIUS = 0.15
-"""m."""
 LOG_SECONDS = 10.0
 
 
@@ -86,12 +91,9 @@ def make_scene(snapshots: Sequence[Snapshot], dt: float, camera: Camera) -> Scen
     feet = np.stack([s.foot_paths for s in snapshots])
     overlays += [Polyline(foot, colour, 0.01) for foot, colour in zip(feet.swapaxes(0, 1), FOOT_COLOURS)]
     targets = [(np.nan, np.nan) if s.command.waypoint is None else s.command.waypoint for s in snapshots]
-    overlays.append(
-        Column(np.insert(np.array(targets), 2, 0.0, axis=1), WAYPOINT_COLOUR, WAYPOINT_RADIUS, 0.02)
-    )
+    overlays.append(waypoint_marker(np.array(targets)))
     for pillar in snapshots[0].command.pillars:
-        positions = np.tile([pillar.x, pillar.y, 0.0], (len(snapshots), 1))
-        overlays.append(Column(positions, PILLAR_COLOUR, pillar.radius, PILLAR_HEIGHT))
+        overlays.append(pillar_column(np.tile([pillar.x, pillar.y], (len(snapshots), 1)), pillar.radius))
     return Scene(
         qpos,
         1.0 / dt,

@@ -15,11 +15,12 @@ import numpy as np
 
 from beyondmimic_data import rotations
 from beyondmimic_data.errors import MissingToolError
-from beyondmimic_data.play.command import PILLAR_HEIGHT, Command, Pillar
+from beyondmimic_data.play.command import Command, Pillar
 from beyondmimic_data.play.meshes import body_meshes
 from beyondmimic_data.play.session import Session, Snapshot, run_in_real_time
 from beyondmimic_data.process import require_free_port
 from beyondmimic_data.rendering import picture_spec
+from beyondmimic_data.video import PILLAR_HEIGHT
 
 log = logging.getLogger(__name__)
 
