@@ -24,5 +24,5 @@ mkdir -p "$folder"
 "${PYTHON:-python3}" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
     "${platforms[@]}" -d "$folder" "${pinned[@]}"
 echo "$(ls "$folder"/*.whl | wc -l) wheels, $(du -ch "$folder"/*.whl | tail -1 | cut -f1), in $folder; on the other side:"
-echo "  python3 -m pip install -q --no-index --no-deps --no-compile --target /tmp/site $folder/*.whl"
-echo "  export PYTHONPATH=/tmp/site"
+echo "  python3 -m pip install -q --no-index --no-deps --no-compile --target site $folder/*.whl"
+echo "  export PYTHONPATH=\$PWD/site"
