@@ -17,8 +17,8 @@ class ConfigError(BeyondMimicError):
         return type(self), self._given
 
 
-class MotionError(BeyondMimicError):
-    """A motion file that is refused: names the file, the field, what was found and what was expected."""
+class RefusedFile(BeyondMimicError):
+    """A file that is refused: names the file, the field, what was found and what was expected."""
 
     def __init__(self, file: object, field: str, found: object, expected: str) -> None:
         super().__init__(f"{file}: {field}: found {found}, expected {expected}")
@@ -30,17 +30,12 @@ class MotionError(BeyondMimicError):
         return type(self), self._given
 
 
-class ScriptError(BeyondMimicError):
-    """A script of commands that is refused: names the file, the field, what was found and expected."""
+class MotionError(RefusedFile):
+    """A motion file that is refused."""
 
-    def __init__(self, file: object, field: str, found: object, expected: str) -> None:
-        super().__init__(f"{file}: {field}: found {found}, expected {expected}")
-        self.file = str(file)
-        self.field = field
-        self._given = (self.file, field, str(found), expected)
 
-    def __reduce__(self) -> tuple[type, tuple]:
-        return type(self), self._given
+class ScriptError(RefusedFile):
+    """A script of commands that is refused."""
 
 
 class StoreError(BeyondMimicError):
