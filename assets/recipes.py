@@ -11,7 +11,9 @@ from typing import Any
 
 from beyondmimic_data import versions
 from beyondmimic_data.config import Preset, TrainingConfig
-from beyondmimic_data.hashing import hash_value
+from beyondmimic_data.diffusion.policy_files import WEIGHTS
+from beyondmimic_data.hashing import hash_file, hash_value
+from beyondmimic_data.rollouts.student_source import student_folder
 
 ENGINE_PACKAGES = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx")
 
@@ -54,8 +56,12 @@ def warm_started(base: str, parent_version: str | None) -> str:
 
 def rollouts_recipe(motion_version: str, policy_version: str, preset: Preset) -> str:
     """Return the recipe of a skill's rollouts."""
-    config = _without(preset.rollouts, "cpus_per_worker")
-    parents = [motion_version, policy_version]
+    config = _without(preset.rollouts, "cpus_per_worker", "student", "student_share")
+    parents: list[Any] = [motion_version, policy_version]
+    student = student_folder(preset.rollouts)
+    if student is not None:
+        closed_loop, share = preset.closed_loop, preset.rollouts.student_share
+        parents.append([hash_file(student / WEIGHTS), share, closed_loop.planning, closed_loop.guidance])
     return hash_value(
         ["rollouts", versions.ROLLOUTS, parents, config, preset.control, preset.task, preset.randomisation]
     )

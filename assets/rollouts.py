@@ -54,12 +54,14 @@ def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress:
     def make(build: Build) -> None:
         from beyondmimic_data.motions.clip import Clip
         from beyondmimic_data.rollouts.collect import units_for_hours
+        from beyondmimic_data.rollouts.student_source import student_folder
         from beyondmimic_data.rollouts.workers import CollectionJob, collect_units
 
         preset = workspace.preset
         usable = read_json(policy.path / EVALUATION)["max_latency_ms"]
         paths = tuple(accepted_clips(clips))
-        job = CollectionJob(skill, paths, policy.path, usable, preset)
+        student = student_folder(preset.rollouts)
+        job = CollectionJob(skill, paths, policy.path, usable, preset, student)
         names, units = [path.stem for path in paths], units_for_hours(preset.rollouts.hours, preset)
         sink = UnitStore.create(build.path, names, preset.control.control_hz, preset.rollouts, units)
         missing = sink.missing_units()

@@ -82,6 +82,9 @@ class SynthConfig:
     """s between changes of their commands."""
     segment_seconds: Range = (2.0, 4.5)
     """s between changes of the other walks' commands."""
+    segment_shares: tuple[str, ...] = ()
+    """`kind=share` each: how often a kind of command comes in a walk, instead of the usual share. Kinds are
+    forward, arc, backward, sideways, turn, mixed, stop and reverse, which turns the last command round."""
     locomotion_seconds: float = 124.0
     """Length of each: an episode of two minutes fits."""
     seed: int = 7
@@ -345,6 +348,15 @@ class RolloutConfig:
     """Factor on the noise, drawn for each episode."""
     ou_theta: float = 0.8
     ou_sigma: float = 0.1
+    student: str | None = None
+    """A diffusion policy that drives for bursts while the teacher says what it would do (DAgger): ``shipped``
+    or a policy's folder; ``None`` lets the teacher drive throughout."""
+    student_share: float = 0.2
+    """Share of the units in which it does."""
+    student_seconds: Range = (0.3, 1.0)
+    """Length of its bursts, s."""
+    teacher_seconds: Range = (0.5, 1.5)
+    """Length of what the teacher drives in between, s."""
     float16: bool = False
     """Store rows with 11 bits a number instead of 24; see docs/store.md for what it costs."""
     cpus_per_worker: float = 1.0
@@ -354,10 +366,12 @@ class RolloutConfig:
         """Refuse shares that are none.
 
         Raises:
-            ConfigError: a negative share of ``noise_shares``, or all are zero.
+            ConfigError: ``noise_shares`` with a negative one or all zero; a ``student_share`` that is none.
         """
         if min(self.noise_shares) < 0 or sum(self.noise_shares) <= 0:
             raise ConfigError("rollouts.noise_shares", self.noise_shares, "shares of at least 0, one above")
+        if not 0 <= self.student_share <= 1:
+            raise ConfigError("rollouts.student_share", self.student_share, "a share of 0 to 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from beyondmimic_data.config import SynthConfig
+from beyondmimic_data.config import SynthConfig, named_numbers
 from beyondmimic_data.errors import ConfigError
 
 COMMAND_NAMES = ("forward", "sideways", "turn")
@@ -18,11 +18,14 @@ STOP_SECONDS = (2.4, 3.4)
 ACCELERATION = np.array([0.8, 0.6, 1.6])
 """m/s^2, m/s^2, rad/s^2; commands change no faster."""
 
-FASTEST = {"forward": (-0.5, 1.0), "sideways": (-0.4, 0.4), "turn": (-1.0, 1.0)}
+FASTEST = {"forward": (-0.7, 1.0), "sideways": (-0.4, 0.4), "turn": (-1.0, 1.0)}
 """What the gait was measured to do in balance and within the joint limits: m/s, m/s, rad/s."""
 
-# How often each kind of segment comes, and which share of each range it takes: (low, high) of the size of
-# the command; a range's sign is drawn.
+REVERSE = "reverse"
+"""Kind of a segment whose command is the last one with its sign changed, as far as the ranges go."""
+
+# How often each kind of segment comes if nothing else is asked, and which share of each range it takes:
+# (low, high) of the size of the command; a range's sign is drawn.
 KINDS: tuple[tuple[str, float, tuple[tuple[float, float], ...]], ...] = (
     ("forward", 0.30, ((0.3, 1.0), (0, 0), (0, 0))),
     ("arc", 0.22, ((0.3, 0.7), (0, 0), (0.3, 0.7))),
@@ -31,6 +34,7 @@ KINDS: tuple[tuple[str, float, tuple[tuple[float, float], ...]], ...] = (
     ("turn", 0.10, ((0, 0), (0, 0), (0.5, 1.0))),
     ("mixed", 0.06, ((-0.5, 0.5), (0.2, 0.5), (0, 0.5))),
     ("stop", 0.08, ((0, 0), (0, 0), (0, 0))),
+    (REVERSE, 0.0, ((0, 0), (0, 0), (0, 0))),
 )
 
 
@@ -42,17 +46,18 @@ def walk_commands(config: SynthConfig, control_hz: float) -> np.ndarray:
         Zero at both ends; no faster change than ``ACCELERATION``.
 
     Raises:
-        ConfigError: a range that leaves out zero or goes beyond ``FASTEST``.
+        ConfigError: a range that leaves out zero or goes beyond ``FASTEST``, or a share of an unknown kind.
     """
     rng = np.random.default_rng([config.seed, 0])
+    chances = _chances(config)
     raw = np.zeros((round(config.walk_seconds * control_hz) + 1, 3))
     # The last change to zero has to be over when the tail begins.
     slowest = float(np.max(_ranges(config)[:, 1] / ACCELERATION))
     end = len(raw) - round((TAIL_SECONDS + slowest) * control_hz)
     frame = round(LEAD_SECONDS * control_hz)
-    kind = None
+    kind, command = None, np.zeros(3)
     while frame < end:
-        kind, command = _draw_segment(rng, config, after=kind)
+        kind, command = _draw_segment(rng, config, chances, kind, command)
         seconds = rng.uniform(*(STOP_SECONDS if kind == "stop" else config.segment_seconds))
         raw[frame : min(frame + round(seconds * control_hz), end)] = command
         frame += round(seconds * control_hz)
@@ -69,15 +74,24 @@ def _ranges(config: SynthConfig) -> np.ndarray:
     return np.array(list(ranges.values()))
 
 
-def _draw_segment(rng: np.random.Generator, config: SynthConfig, after: str | None) -> tuple[str, np.ndarray]:
-    """Draw the kind of a segment, never a stop at first or twice, and its constant command (3,)."""
-    names = [name for name, _, _ in KINDS]
-    chances = np.array([chance for _, chance, _ in KINDS])
+def _chances(config: SynthConfig) -> np.ndarray:
+    """Return how often each of ``KINDS`` comes, with what the configuration asks for."""
+    asked = named_numbers("synth.segment_shares", config.segment_shares, [name for name, _, _ in KINDS])
+    return np.array([asked.get(name, chance) for name, chance, _ in KINDS])
+
+
+def _draw_segment(
+    rng: np.random.Generator, config: SynthConfig, chances: np.ndarray, after: str | None, last: np.ndarray
+) -> tuple[str, np.ndarray]:
+    """Draw the kind of a segment and its command (3,); nothing stops or turns round what does not move."""
+    names, ranges = [name for name, _, _ in KINDS], _ranges(config)
     if after in (None, "stop"):
-        chances[names.index("stop")] = 0.0
+        chances = np.where(np.isin(names, ("stop", REVERSE)), 0.0, chances)
     name, _, shares = KINDS[rng.choice(len(KINDS), p=chances / chances.sum())]
+    if name == REVERSE:
+        return name, np.clip(-last, ranges[:, 0], ranges[:, 1])
     command = np.zeros(3)
-    for i, ((low, high), limits) in enumerate(zip(shares, _ranges(config))):
+    for i, ((low, high), limits) in enumerate(zip(shares, ranges)):
         share = rng.uniform(low, high)
         if i and rng.random() < 0.5:
             share = -share

@@ -7,16 +7,20 @@ cut where the unit is full.
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from beyondmimic_data.config import Preset, RandomisationConfig
+from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.robots import g1_facts
 from beyondmimic_data.rollouts.noise import ActionNoise, EpisodeNoise
 from beyondmimic_data.rollouts.starts import Start, StartSampler
+from beyondmimic_data.rollouts.student import Student
+from beyondmimic_data.rollouts.student_source import is_student_unit
 from beyondmimic_data.sim import randomisation as rand
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.tracking import task
@@ -88,6 +92,8 @@ class _Running:
     """(start.steps, 342) float32, filled as it plays."""
     errors: np.ndarray
     """(start.steps,) m, mean body position error."""
+    driven: np.ndarray
+    """(start.steps,) bool, which steps the student drove."""
 
 
 def usable_ranges(ranges: RandomisationConfig, max_latency_ms: float) -> RandomisationConfig:
@@ -100,10 +106,20 @@ class UnitCollector:
     """Collects units of one skill; a unit's bytes depend on its number alone, not on the units before it."""
 
     def __init__(
-        self, policy: TrackingPolicy, clips: Sequence[Clip], preset: Preset, skill: str, max_latency_ms: float
+        self,
+        policy: TrackingPolicy,
+        clips: Sequence[Clip],
+        preset: Preset,
+        skill: str,
+        max_latency_ms: float,
+        student: Path | None = None,
     ) -> None:
-        """Prepare policy, clips and ranges; the simulator is built anew for every unit."""
+        """Prepare policies, clips and ranges; the simulator is built anew for every unit.
+
+        ``student`` is the folder of a diffusion policy that drives for bursts, if any does.
+        """
         self.policy, self.clips, self.preset, self.skill = policy, clips, preset, skill
+        self.student = None if student is None else DiffusionPolicy.load(student).eval()
         self.config = preset.rollouts
         self.ranges = usable_ranges(preset.randomisation, max_latency_ms)
 
@@ -127,6 +143,9 @@ class UnitRun:
             backend, collector.clips, preset.control, preset.task, collector.ranges, seed=mixed
         )
         self.noise = ActionNoise(config, self.n, mixed + 1)
+        self.student = None
+        if collector.student is not None and is_student_unit(config, unit):
+            self.student = Student(collector.student, preset, self.world, mixed + 2)
         self.starts = StartSampler(self.world.library.lengths.numpy(), config, self.hz)
         self.feet = torch.tensor([backend.contact_bodies.index(name) for name in g1_facts.FOOT_BODIES])
         self.ticks = 0
@@ -138,7 +157,7 @@ class UnitRun:
         self.expected_steps = 0
         """Steps kept so far, and those that running episodes bring if none falls."""
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run(self) -> Unit:
         """Play episodes until those finished and running fill the unit, and let the running ones end."""
         self._start(np.arange(self.n))
@@ -163,7 +182,10 @@ class UnitRun:
             draw = rand.draw(self.c.ranges, preset.control, [rng])
             noise = EpisodeNoise.draw(config, rng)
             rows, errors = np.empty((start.steps, ROW_WIDTH), np.float32), np.empty(start.steps, np.float32)
-            episodes.append(_Running(self.started, self.ticks, start, seed, noise, draw, rows, errors))
+            driven = np.zeros(start.steps, bool)
+            episodes.append(
+                _Running(self.started, self.ticks, start, seed, noise, draw, rows, errors, driven)
+            )
             generators.append(rng)
             self.started += 1
             self.expected_steps += start.steps
@@ -179,6 +201,8 @@ class UnitRun:
             np.where([start.recovery for start in starts], config.recovery_scale, 1.0),
         )
         self.noise.reset(ids, [episode.noise for episode in episodes])
+        if self.student is not None:
+            self.student.forget(ids)
         for env, episode in zip(ids, episodes, strict=True):
             self.running[env] = episode
             self.over_at[env] = episode.first_tick + episode.start.steps
@@ -199,7 +223,9 @@ class UnitRun:
         frame = world.frame - 1
         noisy, exact = world.observe_actor_twice()
         clean = self.c.policy.act(noisy)
-        command = clean + self.noise.sample()
+        command, driven = clean + self.noise.sample(), torch.zeros(self.n, dtype=torch.bool)
+        if self.student is not None:
+            command, driven = self.student.take_over(command)
         state = world.state
         row = torch.cat(
             [
@@ -229,6 +255,7 @@ class UnitRun:
             assert episode is not None, "ids are the running ones"
             tick = self.ticks - episode.first_tick
             episode.rows[tick], episode.errors[tick] = rows[env], errors[env]
+            episode.driven[tick] = driven[env]
         self.ticks += 1
         fell = ends.fell.numpy()
         over = fell | ends.clip_end.numpy() | (self.ticks >= self.over_at)
@@ -245,6 +272,8 @@ class UnitRun:
         episode, config = self.running[env], self.c.config
         assert episode is not None, "only a running episode ends"
         self.running[env], self.over_at[env] = None, -1
+        if self.student is not None:
+            self.student.forget(np.array([env]))
         raw = self.ticks - episode.first_tick
         lost = round(config.drop_before_fall_seconds * self.hz) if termination.startswith("fall") else 0
         length = raw - lost
@@ -274,6 +303,7 @@ class UnitRun:
                 "stiffness_scale": float(draw.stiffness_scale[0]),
                 "noise_kind": episode.noise.kind,
                 "noise_std": episode.noise.scale,
+                "student_share": float(episode.driven[:length].mean()),
                 "pushes": len(pushes),
                 "push_seconds": [push.seconds for push in pushes],
                 "push_velocity": [float(v) for p in pushes for v in (*p.lin_vel, *p.ang_vel)],

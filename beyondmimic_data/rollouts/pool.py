@@ -15,10 +15,8 @@ import numpy as np
 
 from beyondmimic_data import process
 from beyondmimic_data.errors import BeyondMimicError, GateError
-from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.rollouts.collect import ROW_WIDTH, Unit, UnitCollector
 from beyondmimic_data.rollouts.workers import CollectionJob
-from beyondmimic_data.tracking.policy import TrackingPolicy
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +94,7 @@ def collect(
     file: RowFile,
     *,
     until: float,
+    first_slot: int = 0,
     progress: Callable[[str], None] = log.info,
 ) -> Collected:
     """Collect units of several skills until all are done, or no further one may begin.
@@ -105,8 +104,9 @@ def collect(
         workers: units at a time.
         jobs: of each skill.
         units: skill and unit number, in the order in which they are begun; ``interleave`` gives one.
-        file: receives the rows, the unit of position i at slot i.
+        file: receives the rows, the unit of position i at slot ``first_slot`` + i.
         until: value of ``time.monotonic`` from which on no unit begins; those that run are finished.
+        first_slot: slots before it hold what was collected earlier.
         progress: receives a line every ten seconds.
 
     Raises:
@@ -116,7 +116,7 @@ def collect(
     hz = next(iter(jobs.values())).preset.control.control_hz
     done = Collected({skill: [] for skill in jobs}, len(units))
     began = logged = time.monotonic()
-    waiting = list(enumerate(units))[::-1]
+    waiting = list(enumerate(units, first_slot))[::-1]
     running: dict[concurrent.futures.Future, str] = {}
     seen: set[str] = set()
     try:
@@ -167,6 +167,4 @@ def _collect(
 
 @functools.cache
 def _collector(job: CollectionJob) -> UnitCollector:
-    clips = [Clip.load(path) for path in job.clips]
-    policy = TrackingPolicy.load(job.policy)
-    return UnitCollector(policy, clips, job.preset, job.skill, job.max_latency_ms)
+    return job.collector()

@@ -6,11 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from beyondmimic_data.config import Preset
 from beyondmimic_data.errors import BeyondMimicError, GateError
-from beyondmimic_data.rollouts.collect import UnitSink
+
+if TYPE_CHECKING:
+    from beyondmimic_data.rollouts.collect import UnitCollector, UnitSink
 
 log = logging.getLogger(__name__)
 
@@ -32,22 +34,28 @@ class CollectionJob:
     """Latency up to which the policy holds."""
     preset: Preset
     """Every number."""
+    student: Path | None = None
+    """Folder of the diffusion policy that drives for bursts, if one does."""
+
+    def collector(self) -> "UnitCollector":
+        """Load policies and clips."""
+        from beyondmimic_data.motions.clip import Clip
+        from beyondmimic_data.rollouts.collect import UnitCollector
+        from beyondmimic_data.tracking.policy import TrackingPolicy
+
+        clips, policy = [Clip.load(path) for path in self.clips], TrackingPolicy.load(self.policy)
+        return UnitCollector(policy, clips, self.preset, self.skill, self.max_latency_ms, self.student)
 
 
 class Collector:
     """The body of an actor: one policy, loaded once."""
 
-    def __init__(self, job: CollectionJob, sink: UnitSink) -> None:
+    def __init__(self, job: CollectionJob, sink: "UnitSink") -> None:
         """Load policy and clips; one torch thread, as a unit's bytes require."""
         from beyondmimic_data import process
-        from beyondmimic_data.motions.clip import Clip
-        from beyondmimic_data.rollouts.collect import UnitCollector
-        from beyondmimic_data.tracking.policy import TrackingPolicy
 
         process.prepare(1)
-        clips = [Clip.load(path) for path in job.clips]
-        policy = TrackingPolicy.load(job.policy)
-        self._collector = UnitCollector(policy, clips, job.preset, job.skill, job.max_latency_ms)
+        self._collector = job.collector()
         self._sink = sink
 
     def run(self, unit: int) -> tuple[int, float]:
@@ -70,7 +78,7 @@ class Collector:
 
 def collect_units(
     job: CollectionJob,
-    sink: UnitSink,
+    sink: "UnitSink",
     units: Sequence[int],
     *,
     workers: int,

@@ -19,6 +19,9 @@ COLLECTING = 0.45
 """Share of the time after which no further unit is begun."""
 EXAMINING = 0.2
 """Share kept for protocols, and for the last trial, which comes when training is over."""
+FIRST_TRAINING, STUDENT_ROLLOUTS = 0.5, 0.2
+"""Shares of the time from the first training's start to the last one's end, where the student's rollouts come
+in between: for the first training, and for collecting."""
 WRITING = 0.04
 """Share kept for writing results, at least ``LEAST_WRITING`` seconds."""
 LEAST_WRITING = 5.0
@@ -32,6 +35,8 @@ class Budget:
 
     total: float
     """s for everything."""
+    examines: bool = True
+    """Whether there are protocols or trials to keep time for."""
 
     @property
     def collect_until(self) -> float:
@@ -46,15 +51,21 @@ class Budget:
     @property
     def train_until(self) -> float:
         """When training ends at the latest."""
-        return self.examine_until - EXAMINING * self.total
+        return self.examine_until - (EXAMINING * self.total if self.examines else 0.0)
 
-    def training_seconds(self, now: float, asked: float | None) -> float:
-        """Return how long training may take that begins ``now``; ``asked`` bounds it.
+    def student_round(self, now: float) -> tuple[float, float]:
+        """Return when a first training ends that begins ``now``, and when the student's last unit begins."""
+        left = self.train_until - now
+        first = now + FIRST_TRAINING * left
+        return first, first + STUDENT_ROLLOUTS * left
+
+    def training_seconds(self, now: float, asked: float | None, until: float | None = None) -> float:
+        """Return how long training may take that begins ``now``; ``asked`` bounds it, and ``until`` its end.
 
         Raises:
             BeyondMimicError: too little is left.
         """
-        left = self.train_until - now
+        left = (self.train_until if until is None else until) - now
         if left < LEAST_TRAINING:
             raise BeyondMimicError(
                 f"{left:.0f} s are left for training of {self.total:.0f} s in all; ask for fewer hours of "
@@ -79,7 +90,7 @@ class Clock:
     def ends(self, stage: str) -> None:
         """Note the end of a stage, which began at the end of the last one."""
         now = self._now()
-        self.stages[stage] = round(now - self._stage_began, 1)
+        self.stages[stage] = round(self.stages.get(stage, 0.0) + now - self._stage_began, 1)
         self._stage_began = now
         log.info("%s took %.1f s; %.0f s since the start", stage, self.stages[stage], now - self.began)
 

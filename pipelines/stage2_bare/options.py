@@ -46,7 +46,10 @@ class Options:
     """Minutes for everything; what is late is cut short."""
     hours: float = 20.0
     """Hours of rollouts."""
-    shares: tuple[str, ...] = ("synth__stand=1", "synth__squat=1", "synth__walk=2", "synth__locomotion=6")
+    student_hours: float = 0.0
+    """Hours of further rollouts in which the policy to start from drives for bursts (DAgger), or one that is
+    trained first; training then goes on with all of them. 0 for none."""
+    shares: tuple[str, ...] = ("synth__stand=1", "synth__squat=0.5", "synth__walk=1", "synth__locomotion=7.5")
     """`skill=share` each, of the hours; 0 leaves a skill out."""
     minutes: float | None = None
     """Longest training, its trials included; by default what is left."""
@@ -65,7 +68,13 @@ class Options:
     cores: int | None = None
     """Processes that collect; every core by default."""
     synth: SynthConfig = dataclasses.field(
-        default_factory=lambda: SynthConfig(locomotion_clips=10, locomotion_brisk_clips=6)
+        default_factory=lambda: SynthConfig(
+            locomotion_clips=20,
+            locomotion_brisk_clips=12,
+            locomotion_seconds=62.0,
+            forward=(-0.7, 1.0),
+            segment_shares=("backward=0.2", "reverse=0.15"),
+        )
     )
     """The skills follow from the shares; there are fewer walks where there are few hours."""
     randomisation: RandomisationConfig = dataclasses.field(default_factory=lambda: quick().randomisation)
@@ -76,7 +85,7 @@ class Options:
     diffusion: DiffusionConfig = dataclasses.field(default_factory=DiffusionConfig)
     """Minutes, and minutes between trials, follow from the above."""
     planning: PlanningConfig = dataclasses.field(default_factory=PlanningConfig)
-    guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
+    guidance: GuidanceConfig = dataclasses.field(default_factory=lambda: GuidanceConfig(forward=(-0.7, 1.0)))
 
     @property
     def num_cores(self) -> int:
@@ -119,8 +128,9 @@ class Options:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(name, value, "a number above 0")
-        if self.trials < 0:
-            raise ConfigError("trials", self.trials, "a number of at least 0")
+        for name in ("trials", "student_hours"):
+            if getattr(self, name) < 0:
+                raise ConfigError(name, getattr(self, name), "a number of at least 0")
         require_usable(self.diffusion)
         named_numbers("diffusion.skill_weights", self.diffusion.skill_weights, self.skill_shares)
         for name in self.protocols:
@@ -129,7 +139,7 @@ class Options:
     def preset(self) -> Preset:
         """Return every number of the run."""
         base = quick()
-        rows = self.hours * 3600 * base.control.control_hz
+        rows = max(self.hours, self.student_hours) * 3600 * base.control.control_hz
         envs = round(rows / (EPISODE_ROWS * UNITS_A_CORE * self.num_cores))
         envs = min(max(envs, UNIT_ENVS[0]), UNIT_ENVS[1])
         walks = math.ceil(self.skill_shares.get("synth__locomotion", 0.0) * self.hours / HOURS_A_WALK)

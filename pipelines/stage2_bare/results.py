@@ -18,7 +18,9 @@ MOST_BYTES = 15_000_000
 """Bytes of a file."""
 RUN = "run.json"
 PICTURES, REST = "pictures.zip", "results.zip"
-NAMES = (CONFIG, TRAINING, RECORDED, RUN, "report.md", "closed_loop.json")
+FIRST_ROUND = "first_round.safetensors"
+"""Weights before the student's rollouts."""
+NAMES = (FIRST_ROUND, CONFIG, TRAINING, RECORDED, RUN, "report.md", "closed_loop.json")
 """Files beside the weights and the pictures, those that there are."""
 
 

@@ -22,7 +22,7 @@ from pipelines.stage2_bare import results
 from pipelines.stage2_bare.__main__ import main
 from pipelines.stage2_bare.budget import Budget, Clock, ProtocolsInTime, TimedJudge
 from pipelines.stage2_bare.options import default_options
-from pipelines.stage2_bare.run import row_type
+from pipelines.stage2_bare.rollouts import row_type
 
 
 class Time:
@@ -52,6 +52,15 @@ def test_late_rollouts_take_from_training() -> None:
     assert budget.training_seconds(400.0, 60.0) == pytest.approx(budget.train_until - 400.0)
     with pytest.raises(BeyondMimicError, match="are left for training of 570 s"):
         budget.training_seconds(432.0, 60.0)
+
+
+def test_a_student_that_is_trained_first_leaves_time_for_the_last_training() -> None:
+    budget = Budget(570.0, examines=False)
+    assert budget.train_until == budget.examine_until
+    first, collecting = budget.student_round(200.0)
+    assert 200.0 < first < collecting < budget.train_until
+    assert budget.train_until - collecting == pytest.approx(0.3 * (budget.train_until - 200.0))
+    assert budget.training_seconds(200.0, None, first) == pytest.approx(first - 200.0)
 
 
 def test_stages_add_up_to_the_time_since_the_start() -> None:
@@ -109,7 +118,7 @@ def test_units_are_small_enough_for_all_cores_and_hold_the_hours() -> None:
     tiny = dataclasses.replace(options, hours=0.02, cores=2).preset().rollouts
     assert tiny.num_envs == 4
     synth = [dataclasses.replace(options, hours=h).preset().synth for h in (0.02, 2.0, 20.0)]
-    assert [(s.locomotion_clips, s.locomotion_brisk_clips) for s in synth] == [(1, 1), (3, 3), (10, 6)]
+    assert [(s.locomotion_clips, s.locomotion_brisk_clips) for s in synth] == [(1, 1), (3, 3), (20, 12)]
     assert sum(options.skill_shares.values()) == pytest.approx(1.0)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from beyondmimic_data import rotations
 from beyondmimic_data.config import SynthConfig
+from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.motions import balance, foot_motion, footsteps, posture, standing, walk_commands
 
 RATE = 50.0
@@ -41,6 +42,28 @@ def test_commands_change_and_stop_on_the_way() -> None:
     assert np.abs(every[:, 2]).max() > 0.7
     still = [~np.abs(c).max(axis=1).astype(bool) for c in seen]
     assert any(s[200:-200].any() for s in still)
+
+
+def test_shares_of_kinds_are_obeyed() -> None:
+    """Only walking forward, and turning that round."""
+    shares = ("arc=0", "backward=0", "sideways=0", "turn=0", "mixed=0", "stop=0", "reverse=0.5")
+    config = SynthConfig(walk_seconds=120.0, segment_shares=shares)
+    commands = walk_commands.walk_commands(config, RATE)
+    assert not commands[:, 1:].any()
+    forward, backward = commands[commands[:, 0] > 0, 0], commands[commands[:, 0] < 0, 0]
+    assert forward.max() > 0.5
+    assert len(backward) > 0.2 * len(forward)
+    assert backward.min() == pytest.approx(config.forward[0]), "as far back as the range goes"
+    with pytest.raises(ConfigError, match=r"synth\.segment_shares"):
+        walk_commands.walk_commands(SynthConfig(segment_shares=("hop=1",)), RATE)
+
+
+def test_a_share_that_is_not_asked_for_changes_nothing() -> None:
+    usual, same = (
+        walk_commands.walk_commands(SynthConfig(segment_shares=shares), RATE)
+        for shares in ((), ("stop=0.08",))
+    )
+    np.testing.assert_array_equal(usual, same)
 
 
 def test_path_of_a_constant_turn_is_a_circle() -> None:
