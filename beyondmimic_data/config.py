@@ -470,6 +470,9 @@ class GuidanceConfig:
     """Bound on the gradient of one predicted step, physical units."""
     max_ratio: float = 1.0
     """Bound on the noise-to-signal factor of the noisiest denoising steps."""
+    until_level: int = 0
+    """Calls that begin at this noise level or below are not guided: they bring the parts of a plan that
+    guidance moved, and those that it did not, back together."""
     command_gain: float = 1.0
     """What is asked of a plan for each m/s or rad/s commanded: plans follow by less than they are asked."""
     forward: Range = (-0.5, 1.0)

@@ -91,7 +91,13 @@ def _guidance(
     if also is not None:
         cost = Sum(((1.0, cost), (config.obstacle_weight, also)))
     chosen = settings or GuidanceSettings.of(config)
-    return Guidance(cost, scale=chosen.scale, max_norm=chosen.max_norm, max_ratio=config.max_ratio)
+    return Guidance(
+        cost,
+        scale=chosen.scale,
+        max_norm=chosen.max_norm,
+        max_ratio=config.max_ratio,
+        until_level=config.until_level,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

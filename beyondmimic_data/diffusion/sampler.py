@@ -93,6 +93,9 @@ class Guidance:
     """Bound on the gradient of one predicted step, physical units; one number, or (B,) one a robot."""
     max_ratio: float = 1.0
     """Bound on the noise-to-signal factor; the noisiest steps would otherwise take any distance."""
+    until_level: int = 0
+    """Tokens at this level or below are left alone: the last calls bring what guidance moved, and what it did
+    not, back together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +179,9 @@ def denoise(
             window.states, actions, levels.expand(batch, -1), action_levels.expand(batch, -1)
         )
         features = policy.decode_states(clean)
-        # Where the future is clean the gradient's factor is zero: it would cost its time and move nothing.
-        if guidance is not None and bool(table.states[row][..., policy.current + 1 :].any()):
+        # Where the gradient's factor is zero it would cost its time and move nothing.
+        future = table.states[row][..., policy.current + 1 :]
+        if guidance is not None and bool((future > guidance.until_level).any()):
             features = _guided(policy, features, frame, levels, guidance)
         clean = policy.constrain_states(features)
         mean, std = policy.schedule.posterior(window.states, clean, levels, next_levels)
@@ -225,7 +229,8 @@ def _guided(
     scale, max_norm = (_each(value, features) for value in (guidance.scale, guidance.max_norm))
     norm = gradient.norm(dim=-1, keepdim=True)
     gradient = gradient * (max_norm / norm.clamp_min(max_norm))
-    ratio = policy.schedule.noise_ratio(levels[..., first:]).clamp_max(guidance.max_ratio)[..., None]
+    ratio = policy.schedule.noise_ratio(levels[..., first:]).clamp_max(guidance.max_ratio)
+    ratio = (ratio * (levels[..., first:] > guidance.until_level))[..., None]
     return torch.cat([features[:, :first], features[:, first:] - scale * ratio * gradient], 1)
 
 

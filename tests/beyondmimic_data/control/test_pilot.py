@@ -44,6 +44,7 @@ def test_each_robot_is_asked_for_its_own_command_times_the_gain(history) -> None
         scale=5.0,
         max_norm=2.5,
         max_ratio=0.5,
+        until_level=5,
         command_gain=3.0,
         turn=(-2.0, 2.0),
         acceleration=1e3,
@@ -54,6 +55,7 @@ def test_each_robot_is_asked_for_its_own_command_times_the_gain(history) -> None
     steering = JoystickPilot(track, config, 50.0).steer(0, history)
     guidance = steering.guidance
     assert (guidance.scale, guidance.max_norm, guidance.max_ratio) == (5.0, 2.5, 0.5)
+    assert guidance.until_level == 5
     assert isinstance(guidance.cost, Joystick)
     torch.testing.assert_close(guidance.cost.velocity, 3 * track.velocity[0])
     torch.testing.assert_close(guidance.cost.yaw_rate, torch.tensor([0.0, 1.5, -1.5]))

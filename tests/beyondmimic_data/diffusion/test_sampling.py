@@ -6,6 +6,7 @@ from beyondmimic_data.diffusion.frames import frames_from_rows
 from beyondmimic_data.diffusion.representation import CharacterFrame
 from beyondmimic_data.diffusion.rolling import RollingSampler, first_table, rolling_table, trim
 from beyondmimic_data.diffusion.sampler import (
+    Cost,
     FullSampler,
     Guidance,
     Keyframes,
@@ -161,6 +162,24 @@ def test_guided_gradient_is_bounded(gaussian_policy, history) -> None:
     plan = FullSampler(gaussian_policy, source()).plan(history, Guidance(violent))
     assert torch.isfinite(plan.features).all()
     assert plan.features[:, CURRENT + 1 :].abs().max() <= RANGE + 1e-4
+
+
+def test_guidance_stops_where_it_is_told_to(policy, history) -> None:
+    """Levels above ``until_level`` are guided: at 20 none is, at 19 the first call alone."""
+
+    def counting(calls: list[int]) -> Cost:
+        def cost(prediction: Prediction) -> torch.Tensor:
+            calls.append(1)
+            return prediction.features.square().sum((1, 2))
+
+        return cost
+
+    steps, called = policy.config.denoise_steps, {}
+    for until in (0, 5, steps - 1, steps):
+        calls: list[int] = []
+        FullSampler(policy, source()).plan(history, Guidance(counting(calls), until_level=until))
+        called[until] = len(calls)
+    assert called == {0: steps, 5: steps - 5, steps - 1: 1, steps: 0}
 
 
 def test_settings_of_each_robot_s_own_are_those_of_robots_sampled_alone(policy, history) -> None:
