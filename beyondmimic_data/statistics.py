@@ -57,6 +57,22 @@ def paired_difference_interval(
     return max(-1.0, difference - half), min(1.0, difference + half)
 
 
+def paired_loss(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """Return how much success is lost from the first to the second playing of the same trials.
+
+    Args:
+        first: (n,) bool, which trials succeeded.
+        second: (n,) the same of the second playing.
+
+    Returns:
+        ``loss`` of the success rate, ``loss_low`` and ``loss_high`` its 95 % interval, and ``n``.
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    n, lost, won = len(first), int((first & ~second).sum()), int((~first & second).sum())
+    low, high = paired_difference_interval(lost, won, n)
+    return {"loss": (lost - won) / n, "loss_low": low, "loss_high": high, "n": n}
+
+
 def mean_interval(values: np.ndarray, z: float = 1.96) -> tuple[float, float]:
     """Return a normal interval for the mean of values (n,).
 

@@ -211,6 +211,8 @@ class EvaluateClosedLoop:
     """Range of the delay after the policy in ms; the preset's by default."""
     latency_sweep: Flag = False
     """Also run with each fixed delay of 0 to 100 ms in steps of 20 ms."""
+    second_contact_model: Flag = False
+    """Also run with capsules for feet and another solver, which no policy was trained with."""
     out: Path | None = None
     """Folder for figures, picture, video and report; none is written by default."""
     record: Flag = False

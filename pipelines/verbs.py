@@ -172,6 +172,7 @@ def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
         seeds=options.seeds,
         latency_ms=options.latency_ms,
         latency_sweep=options.latency_sweep,
+        second_contact_model=options.second_contact_model,
         progress=log.info,
     )["protocols"][options.protocol]
     document = {

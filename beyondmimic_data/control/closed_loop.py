@@ -17,7 +17,7 @@ from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.rolling import RollingSampler
 from beyondmimic_data.diffusion.sampler import FullSampler, Guidance, Keyframes, Plan, gaussian
 from beyondmimic_data.errors import ConfigError
-from beyondmimic_data.robots import g1_facts
+from beyondmimic_data.robots import g1, g1_facts
 from beyondmimic_data.sim import randomisation as rand
 from beyondmimic_data.sim.backend import RobotState
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
@@ -126,6 +126,7 @@ class ClosedLoop:
         *,
         planning: PlanningConfig | None = None,
         latency_ms: Range = (0.0, 0.0),
+        feet: g1.Feet = "spheres",
         seed: int = 0,
         num_threads: int = 0,
     ) -> None:
@@ -137,6 +138,7 @@ class ClosedLoop:
             control: control and physics rates.
             planning: how plans are made; the defaults if nothing is given.
             latency_ms: range of the delay between a command and its effect, drawn for each robot.
+            feet: contact model.
             seed: of latency and denoising.
             num_threads: physics threads; 0 takes every core.
 
@@ -152,7 +154,7 @@ class ClosedLoop:
             raise ConfigError("control.control_hz", control.control_hz, expected)
         self.policy = policy
         self.num_envs = len(starts)
-        self.backend = MujocoBackend(self.num_envs, control, num_threads=num_threads)
+        self.backend = MujocoBackend(self.num_envs, control, feet=feet, num_threads=num_threads)
         policy.contract.require_names(self.backend.joint_names, self.backend.body_names, "simulation")
         rng = np.random.default_rng(seed)
         ids = np.arange(self.num_envs)

@@ -21,6 +21,8 @@ from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.windows import RecordedWindows
 from beyondmimic_data.errors import MissingToolError
 from beyondmimic_data.files import write_bytes, write_json
+from beyondmimic_data.robots import g1
+from beyondmimic_data.statistics import paired_loss
 from beyondmimic_data.video import Column, Scene, pillar_column, waypoint_marker, write_video
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ def run_protocol(
     *,
     seeds: int,
     latency_ms: Range,
+    feet: g1.Feet = "spheres",
     adapt: Adapt | None = None,
 ) -> Run | str:
     """Run one protocol with n robots at once.
@@ -75,6 +78,7 @@ def run_protocol(
         preset: control rate and closed-loop configuration.
         seeds: robots n; each draws its own start, latency, pushes and noise.
         latency_ms: range of the delay after the policy, the one of its data.
+        feet: contact model.
         adapt: changes the steering of each control step.
 
     Returns:
@@ -95,6 +99,7 @@ def run_protocol(
         preset.control,
         planning=config.planning,
         latency_ms=latency_ms,
+        feet=feet,
         seed=config.seed,
     )
     recording = run(
@@ -123,6 +128,28 @@ def sweep_latency(
     return lines
 
 
+def in_second_contact_model(
+    recorded: RecordedWindows,
+    policy: DiffusionPolicy,
+    protocol: Protocol,
+    preset: Preset,
+    first: Run,
+    *,
+    latency_ms: Range,
+) -> dict[str, Any]:
+    """Play the runs of a protocol again where no policy was trained: capsules for feet, another solver.
+
+    Returns:
+        Success with its interval, falls, and the success lost, see ``paired_loss``.
+    """
+    n = first.figures["n"]
+    again = run_protocol(recorded, policy, protocol, preset, seeds=n, latency_ms=latency_ms, feet="capsules")
+    assert isinstance(again, Run), "its starts are the first run's"
+    kept = ("success_rate", "wilson_low", "wilson_high", "falls")
+    loss = paired_loss(first.figures["success"], again.figures["success"])
+    return {**{name: again.figures[name] for name in kept}, **loss}
+
+
 def evaluate_closed_loop(
     folder: Path,
     preset: Preset,
@@ -132,6 +159,7 @@ def evaluate_closed_loop(
     seeds: int | None = None,
     latency_ms: Range | None = None,
     latency_sweep: bool = False,
+    second_contact_model: bool = False,
     leave_out: Callable[[Protocol], str | None] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -145,6 +173,7 @@ def evaluate_closed_loop(
         seeds: runs of each protocol; those of the configuration by default.
         latency_ms: range of the delay after the policy; the data's, when rollouts were cut at a latency bin.
         latency_sweep: run each protocol at fixed latencies, too.
+        second_contact_model: run each protocol in the second contact model, too.
         leave_out: asked before each protocol; a reason leaves it out, and stands in the report.
         progress: called with a line before and after each protocol.
 
@@ -183,6 +212,10 @@ def evaluate_closed_loop(
             continue
         if latency_sweep:
             done.figures["latency"] = sweep_latency(recorded, policy, protocol, preset, seeds=count)
+        if second_contact_model:
+            done.figures["second_contact_model"] = in_second_contact_model(
+                recorded, policy, protocol, preset, done, latency_ms=latency
+            )
         result["protocols"][protocol.name] = done.figures
         runs[protocol.name] = done
         line = "{name}: {success_rate:.0%} of {n} succeed [{wilson_low:.0%}, {wilson_high:.0%}]"

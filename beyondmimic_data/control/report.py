@@ -71,6 +71,12 @@ def _latency(sweep: list[dict[str, Any]]) -> list[str]:
     return ["by latency: " + ", ".join(f"{f['latency_ms']:g} ms: {f['success_rate']:.0%}" for f in sweep)]
 
 
+def _second_contact_model(found: dict[str, Any]) -> list[str]:
+    lost, low, high = (f"{100 * found[name]:.1f}" for name in ("loss", "loss_low", "loss_high"))
+    rate = f"in the second contact model: {found['success_rate']:.0%}, {found['falls']} fall"
+    return [f"{rate}; {lost} points lost ({low} to {high})"]
+
+
 def _number(text: str) -> Callable[[Any], list[str]]:
     return lambda value: [text.format(value)]
 
@@ -92,5 +98,6 @@ LINES: dict[str, Callable[[Any], list[str]]] = {
     "success_by_tolerance": _rates("success by tolerance in m/s"),
     "success_by_direction": _rates("success by direction in degrees"),
     "latency": _latency,
+    "second_contact_model": _second_contact_model,
 }
 """Figures that a report spells out, and how."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from beyondmimic_data.config import Preset
 from beyondmimic_data.motions.clip import Clip
-from beyondmimic_data.statistics import paired_difference_interval
+from beyondmimic_data.statistics import paired_loss
 from beyondmimic_data.tracking.evaluate import Trial, evaluate_gate, gate_trial
 from beyondmimic_data.tracking.export import export_onnx
 from beyondmimic_data.tracking.policy import TrackingPolicy
@@ -53,14 +53,5 @@ def transfer_loss(trial: Trial, second: Trial) -> dict[str, float]:
         ``completion`` in the second one; ``loss`` of completion, ``loss_low`` and ``loss_high`` its 95 %
         interval (paired); ``n``.
     """
-    n = len(trial.completed)
-    lost = int((trial.completed & ~second.completed).sum())
-    won = int((~trial.completed & second.completed).sum())
-    low, high = paired_difference_interval(lost, won, n)
-    return {
-        "completion": float(second.completed.mean()),
-        "loss": (lost - won) / n,
-        "loss_low": low,
-        "loss_high": high,
-        "n": n,
-    }
+    completion = float(second.completed.mean())
+    return {"completion": completion, **paired_loss(trial.completed, second.completed)}

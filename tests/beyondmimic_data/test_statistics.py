@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from beyondmimic_data.statistics import mean_interval, paired_difference_interval, wilson_interval
+from beyondmimic_data.statistics import (
+    mean_interval,
+    paired_difference_interval,
+    paired_loss,
+    wilson_interval,
+)
 
 
 # The intervals that the paper's 50 runs allow: 100 %, 80 %, 72 % and 0 % of them.
@@ -31,6 +36,14 @@ def test_paired_differences():
     assert paired_difference_interval(0, 0, 50) == pytest.approx((-0.0377, 0.0377), abs=1e-3)
     with pytest.raises(ValueError, match="no paired counts"):
         paired_difference_interval(8, 5, 10)
+
+
+def test_what_is_lost_is_counted_in_pairs():
+    first = np.array([True] * 6 + [False] * 4)
+    second = np.array([True] * 3 + [False] * 6 + [True])
+    found = paired_loss(first, second)
+    low, high = paired_difference_interval(3, 1, 10)
+    assert found == {"loss": pytest.approx(0.2), "loss_low": low, "loss_high": high, "n": 10}
 
 
 def test_interval_of_a_mean():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from beyondmimic_data.config import get_preset
+from beyondmimic_data.control import closed_loop as closed_loop_module
 from beyondmimic_data.control import evaluate as evaluate_module
 from beyondmimic_data.control.evaluate import evaluate_closed_loop
 from beyondmimic_data.control.protocols import PROTOCOLS
@@ -92,6 +93,25 @@ def test_a_sweep_of_latency_has_a_line_for_each_delay(policy_folder, monkeypatch
     assert all(
         {"success_rate", "wilson_low", "wilson_high", "n", "falls"} <= f.keys() for f in figures["latency"]
     )
+
+
+def test_the_second_contact_model_plays_the_same_runs(policy_folder, monkeypatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "joystick", dataclasses.replace(PROTOCOLS["joystick"], seconds=0.04))
+    shapes, simulate = [], closed_loop_module.MujocoBackend
+
+    def backend(*args, **kwargs):
+        shapes.append(kwargs["feet"])
+        return simulate(*args, **kwargs)
+
+    monkeypatch.setattr(closed_loop_module, "MujocoBackend", backend)
+    figures = evaluate_closed_loop(
+        policy_folder, get_preset("test"), protocols=["joystick"], seeds=2, second_contact_model=True
+    )["protocols"]["joystick"]
+    assert shapes == ["spheres", "capsules"]
+    second = figures["second_contact_model"]
+    assert second["n"] == 2
+    assert second["loss"] == figures["success_rate"] - second["success_rate"]
+    assert second["loss_low"] <= second["loss"] <= second["loss_high"]
 
 
 def no_graphics(*args: object, **kwargs: object) -> None:
