@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from beyondmimic_data.errors import StoreError
 from storage.artifacts import Artifact
 
 if TYPE_CHECKING:
     import torch
 
     from storage.block_pool import BlockPool
+    from storage.dataset_reader import DatasetReader
 
 
 log = logging.getLogger(__name__)
@@ -26,16 +28,29 @@ class DatasetWindows:
     Windows for training of a dataset larger than memory come from a pool of blocks: see ``BlockPool``.
     """
 
-    def __init__(self, dataset: Artifact, length: int, skill_weights: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        dataset: Artifact,
+        length: int,
+        skill_weights: Sequence[str] = (),
+        *,
+        noise_kind: str | None = None,
+        hours: float | None = None,
+        control_hz: float = 50.0,
+    ) -> None:
         """Open a dataset for windows of ``length`` rows.
 
         Args:
             dataset: its artifact.
             length: rows of a window.
             skill_weights: ``skill=weight`` each, see ``DiffusionConfig``; for windows of training.
+            noise_kind: episodes with this exploration noise alone; all by default.
+            hours: the first episodes that come to so many hours, in the same share of each skill.
+            control_hz: rows a second.
 
         Raises:
             ConfigError: a weight that is none, or of a skill that the dataset lacks.
+            StoreError: no episode has this noise, or there are fewer hours.
         """
         from storage.dataset_reader import DatasetReader
         from storage.datasets import TRAIN, VALIDATION
@@ -43,7 +58,12 @@ class DatasetWindows:
         from storage.windows import weighted_starts
 
         self._reader, self._length = DatasetReader(dataset), length
-        self._starts = {split: self._reader.window_starts(length, split) for split in (TRAIN, VALIDATION)}
+        chosen = choose_episodes(
+            self._reader, noise_kind, None if hours is None else hours * 3600 * control_hz
+        )
+        self._starts = {
+            split: self._reader.window_starts(length, split, episodes=chosen) for split in (TRAIN, VALIDATION)
+        }
         if skill_weights:
             skill = self._reader.skill_index(self._starts[TRAIN])
             self._starts[TRAIN] = weighted_starts(
@@ -97,3 +117,31 @@ class DatasetWindows:
             seed = int(rng.integers(2**31))
             self._pool = BlockPool(RowFiles(self._reader.arrays), starts, self._length, seed=seed)
         return self._pool
+
+
+def choose_episodes(reader: "DatasetReader", noise_kind: str | None, rows: float | None) -> np.ndarray | None:
+    """Return (E,) bool which episodes are used, or ``None`` for all.
+
+    Raises:
+        StoreError: no episode has this noise, or there are fewer rows.
+    """
+    if noise_kind is None and rows is None:
+        return None
+    episodes = reader.episodes
+    chosen = np.ones(episodes.num_rows, bool)
+    if noise_kind is not None:
+        chosen &= np.array(episodes["noise_kind"].to_pylist(), dtype=str) == noise_kind
+        if not chosen.any():
+            raise StoreError(f"no episode of {reader.dataset.path} has the noise {noise_kind!r}")
+    if rows is None:
+        return chosen
+    lengths = episodes["length"].to_numpy() * chosen
+    share = rows / lengths.sum()
+    if share > 1:
+        raise StoreError(f"{reader.dataset.path} holds {lengths.sum()} such rows, {rows:.0f} were asked for")
+    skills = np.array(episodes["skill"].to_pylist(), dtype=str)
+    for skill in reader.skills:
+        mine = skills == skill
+        before = np.cumsum(lengths[mine]) - lengths[mine]
+        chosen[mine] &= before < share * lengths[mine].sum()
+    return chosen

@@ -14,6 +14,8 @@ Range = tuple[float, float]
 Representation = Literal["body_pos", "joint_rot"]
 ActionLabel = Literal["action_clean", "action_noise_free"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Attention = Literal["differentiated", "full"]
+PastActions = Literal["noisy", "clean"]
 SamplerName = Literal["plan_first", "rolling", "full"]
 NoiseKind = Literal["none", "white", "ou"]
 NOISE_KINDS: tuple[NoiseKind, ...] = ("none", "white", "ou")
@@ -399,6 +401,12 @@ class DiffusionConfig:
     heads: int = 4
     dropout: float = 0.3
     denoise_steps: int = 20
+    attention: Attention = "differentiated"
+    """``differentiated``: states attend to states alone, actions to what is no later (METHOD 2.3); ``full``:
+    every token to every other, which the sampler ``full`` alone can use."""
+    past_actions: PastActions = "noisy"
+    """``noisy``: past actions have levels of their own in training, as METHOD 2.5 has it; ``clean``: level 0,
+    as rolling inference finds them, which teaches to copy the last action."""
     smoothness_weight: float = 0.1
     action_label: ActionLabel = "action_clean"
     """Stored column that is the target: the teacher's output on its noisy observation, or on one without

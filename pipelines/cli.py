@@ -86,6 +86,7 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
         ("bench",): (lambda _: o.Bench, verbs.bench),
         ("study", "closed-loop"): (lambda _: o.StudyClosedLoop, verbs.study_closed_loop),
         ("study", "learned-guidance"): (lambda _: o.StudyLearnedGuidance, verbs.study_learned_guidance),
+        ("study", "training"): (lambda _: o.StudyTraining, verbs.study_training),
         ("study", "sampling"): (lambda _: o.StudySampling, verbs.study_sampling),
         ("evaluate", "tracking"): (lambda _: o.EvaluateTracking, policy_verbs.evaluate_tracking),
         ("evaluate", "closed-loop"): (lambda _: o.EvaluateClosedLoop, verbs.evaluate_closed_loop),

@@ -132,6 +132,27 @@ class StudyClosedLoop:
 
 
 @dataclasses.dataclass(frozen=True)
+class StudyTraining:
+    """Train Stage 2 with one setting changed at a time, for equal minutes, and compare in closed loop."""
+
+    out: Path
+    """Folder of the study; an interrupted one goes on there."""
+    vary: tuple[str, ...]
+    """`field=value,value` each; fields as in the preset, such as diffusion.emphasis=0,4,6, and
+    data.noise_kind=none,white,ou and data.hours=0.5,2, which choose episodes."""
+    minutes: float = 5.0
+    """Of each training, from nothing, on the store's last dataset."""
+    protocols: tuple[str, ...] = ("walk_perturb", "joystick")
+    """What each policy is judged by."""
+    seeds: int = 100
+    """Runs of each protocol, equal for every policy."""
+    seed: int | None = None
+    """Seed of starts, latency, pushes, commands and noise; the preset's by default."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class StudyLearnedGuidance:
     """Train a policy that sets guidance, and compare it with the fixed settings at the same seeds."""
 

@@ -220,6 +220,48 @@ def study_closed_loop(options: o.StudyClosedLoop) -> Result:
     return Result(document, "\n".join(aligned(cells)))
 
 
+def study_training(options: o.StudyTraining) -> Result:
+    """Train with one setting changed at a time, and compare the policies."""
+    from assets.dataset import build_dataset, rolled_out_latency
+    from assets.diffusion_windows import DatasetWindows
+    from beyondmimic_data.control import training_study
+    from beyondmimic_data.control.study import parse_variations
+    from beyondmimic_data.diffusion.contract import g1_contract
+
+    workspace = open_workspace()
+    data = build_dataset(workspace)
+    preset = _with_seed(workspace.preset, options.seed)
+    preset = dataclasses.replace(
+        preset, diffusion=dataclasses.replace(preset.diffusion, minutes=options.minutes)
+    )
+
+    def windows_of(changed: Preset, chosen: training_study.DataChoice) -> DatasetWindows:
+        config = changed.diffusion
+        return DatasetWindows(
+            data,
+            config.window,
+            config.skill_weights,
+            noise_kind=chosen.noise_kind,
+            hours=chosen.hours,
+            control_hz=changed.control.control_hz,
+        )
+
+    rows = training_study.study_training(
+        windows_of,
+        preset,
+        parse_variations(options.vary),
+        g1_contract(preset.control),
+        options.out,
+        dataset=data.version,
+        protocols=options.protocols,
+        seeds=options.seeds,
+        latency_ms=rolled_out_latency(data, workspace),
+        progress=log.info,
+    )
+    document = {"dataset": data.version, "first_seed": preset.closed_loop.seed, "rows": rows}
+    return Result(document, training_study.text(rows))
+
+
 def study_learned_guidance(options: o.StudyLearnedGuidance) -> Result:
     """Train a learned guidance, unless there is one, and compare it with the fixed settings."""
     from beyondmimic_data.control.learned_guidance import comparison, training

@@ -56,7 +56,11 @@ class DatasetReader:
         """The dataset's episode index, with ``first_row``: where the episode begins in ``rows``."""
 
     def window_starts(
-        self, length: int, split: str | None = None, skills: Sequence[str] | None = None
+        self,
+        length: int,
+        split: str | None = None,
+        skills: Sequence[str] | None = None,
+        episodes: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return every row where ``length`` rows of one episode begin.
 
@@ -64,11 +68,12 @@ class DatasetReader:
             length: rows of a window.
             split: ``train`` or ``validation``, both by default.
             skills: only these, all by default.
+            episodes: (E,) bool, only these of the dataset's index, all by default.
 
         Returns:
             (W,) int64.
         """
-        keep = np.ones(self.episodes.num_rows, bool)
+        keep = np.ones(self.episodes.num_rows, bool) if episodes is None else np.array(episodes, bool)
         for column, wanted, allowed in (
             ("split", None if split is None else [split], (TRAIN, VALIDATION)),
             ("skill", skills, self.skills),

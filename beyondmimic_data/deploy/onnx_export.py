@@ -68,8 +68,12 @@ def export_denoiser(policy: DiffusionPolicy, path: Path, opset: int) -> None:
         policy: in evaluation mode, on the CPU.
         path: file to write.
         opset: ONNX operator set.
+
+    Raises:
+        ConfigError: its attention is full: the player leaves later actions out.
     """
-    window, kept = policy.config.window, policy.current + 1
+    policy.require_differentiated("a bundle")
+    window, kept = policy.config.window, policy.acting_tokens
     levels = torch.ones(1, window, dtype=torch.long)
     example = (
         torch.zeros(1, window, policy.emphasis.dim_out),

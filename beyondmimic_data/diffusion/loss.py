@@ -44,7 +44,7 @@ def horizon(config: DiffusionConfig) -> int:
 def draw_noise(
     states: torch.Tensor, actions: torch.Tensor, config: DiffusionConfig, generator: torch.Generator
 ) -> NoisyBatch:
-    """Draw a level in 0..K for each token; past and current states are clean, past actions are not.
+    """Draw a level in 0..K for each token; past and current states are clean, past actions if configured so.
 
     Actions beyond the horizon are left out: they do not count, and no token that counts attends to them.
 
@@ -65,6 +65,8 @@ def draw_noise(
         shared[1].masked_fill_(uniform(batch, 1) < 0.5, steps)
         levels = torch.where(uniform(batch, 1) < config.shared_levels, shared, levels)
     levels[0, :, : config.past + 1] = 0
+    if config.past_actions == "clean":
+        levels[1, :, : config.past] = 0
     return NoisyBatch(
         states,
         actions,

@@ -11,9 +11,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from beyondmimic_data.config import Attention
 
-def attention_mask(window: int) -> torch.Tensor:
+
+def attention_mask(window: int, attention: Attention = "differentiated") -> torch.Tensor:
     """Return (2T, 2T) bool, True where the row's token may attend to the column's, interleaved order."""
+    if attention == "full":
+        return torch.ones(2 * window, 2 * window, dtype=torch.bool)
     step = torch.arange(2 * window) // 2
     is_action = torch.arange(2 * window) % 2 == 1
     from_state = ~is_action[:, None] & ~is_action[None]
@@ -72,6 +76,7 @@ class Denoiser(nn.Module):
         layers: int,
         heads: int,
         dropout: float,
+        attention: Attention = "differentiated",
     ) -> None:
         """Build the network; ``embedding`` must be divisible by 8 and by ``heads``."""
         super().__init__()
@@ -85,7 +90,7 @@ class Denoiser(nn.Module):
         self.blocks = nn.ModuleList(Block(embedding, heads, dropout) for _ in range(layers))
         self.state_head = nn.Sequential(nn.LayerNorm(embedding), nn.Linear(embedding, state_dim))
         self.action_head = nn.Sequential(nn.LayerNorm(embedding), nn.Linear(embedding, action_dim))
-        self.register_buffer("mask", attention_mask(window), persistent=False)
+        self.register_buffer("mask", attention_mask(window, attention), persistent=False)
         self.register_buffer("levels", level_table(denoise_steps + 1, level_width), persistent=False)
         for name, parameter in self.named_parameters():
             if parameter.dim() >= 2:
@@ -102,8 +107,8 @@ class Denoiser(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Predict the clean window.
 
-        No token attends to a later action, so later actions may be left out: the first n actions alone give
-        the same prediction as all T.
+        With differentiated attention no token attends to a later action, so later actions may be left out:
+        the first n actions alone give the same prediction as all T.
 
         Args:
             states: (B, T, S) noisy states in the space of the diffusion.

@@ -58,9 +58,10 @@ class PlanFirstSampler:
         """Bind a policy in evaluation mode and a source of noise.
 
         Raises:
-            ConfigError: a level or a number of calls that the policy's schedule has not, or more actions to
-                execute than were trained.
+            ConfigError: a level or a number of calls that the policy's schedule has not, more actions to
+                execute than were trained, or full attention.
         """
+        policy.require_differentiated("the sampler plan_first")
         steps, window = policy.config.denoise_steps, policy.config.window
         for name, low, high in (
             ("start_level", 1, steps),

@@ -83,7 +83,23 @@ class DiffusionPolicy(torch.nn.Module):
             layers=config.layers,
             heads=config.heads,
             dropout=config.dropout,
+            attention=config.attention,
         )
+
+    @property
+    def acting_tokens(self) -> int:
+        """Action tokens that a plan needs: up to the current step, or all trained ones if states see them."""
+        ahead = self.config.action_horizon if self.config.attention == "full" else 0
+        return self.current + 1 + ahead
+
+    def require_differentiated(self, what: str) -> None:
+        """Refuse what plans states without actions, or leaves actions out, where states attend to actions.
+
+        Raises:
+            ConfigError: this policy's attention is full.
+        """
+        if self.config.attention == "full":
+            raise ConfigError("diffusion.attention", "full", f"differentiated, which {what} needs")
 
     @property
     def device(self) -> torch.device:

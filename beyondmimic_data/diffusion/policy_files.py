@@ -15,5 +15,6 @@ ARCHITECTURE_FIELDS = (
     "layers",
     "heads",
     "denoise_steps",
+    "attention",
 )
 """Configuration fields that have to be equal for one policy's weights to fit into another."""

@@ -130,7 +130,12 @@ class RollingSampler:
     """Plans at every control step of one run of B robots, reusing the last plan's tokens."""
 
     def __init__(self, policy: DiffusionPolicy, noise: Noise) -> None:
-        """Bind a policy in evaluation mode and a source of noise."""
+        """Bind a policy in evaluation mode and a source of noise.
+
+        Raises:
+            ConfigError: its attention is full.
+        """
+        policy.require_differentiated("the sampler rolling")
         config = policy.config
         self.policy, self.noise = policy, noise
         later = rolling_table(config.window, policy.current, config.denoise_steps)

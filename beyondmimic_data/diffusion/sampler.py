@@ -242,15 +242,15 @@ def _each(value: float | torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 class FullSampler:
     """Plans from pure noise at every control step: K network calls.
 
-    Only actions up to the current step are denoised: no token attends to later ones, so the executed action
-    is the same without them.
+    Only the actions that matter are denoised: where no token attends to later ones than the current step's,
+    the executed action is the same without them.
     """
 
     def __init__(self, policy: DiffusionPolicy, noise: Noise) -> None:
         """Bind a policy in evaluation mode and a source of noise."""
         self.policy, self.noise = policy, noise
         config = policy.config
-        self.table = full_table(config.window, config.denoise_steps, policy.current + 1)
+        self.table = full_table(config.window, config.denoise_steps, policy.acting_tokens)
 
     def forget(self, ids: Sequence[int]) -> None:
         """Let some robots begin anew: here every plan does."""
@@ -262,6 +262,6 @@ class FullSampler:
         policy, batch = self.policy, len(history)
         window = Window(
             states=self.noise((batch, policy.config.window, policy.emphasis.dim_out)),
-            actions=self.noise((batch, policy.current + 1, policy.num_joints)),
+            actions=self.noise((batch, policy.acting_tokens, policy.num_joints)),
         )
         return denoise(policy, window, self.table, history, self.noise, guidance, keyframes)

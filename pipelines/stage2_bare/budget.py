@@ -115,6 +115,7 @@ class TimedJudge:
             return {"score": 0.0, "upright": 0.0, "following": 0.0}
         figures = self._judge(policy)
         self.seconds = max(self.seconds, self._clock.seconds() - began)
+        log.info("trial: %s", ", ".join(f"{name} {value:.2f}" for name, value in figures.items()))
         return figures
 
 

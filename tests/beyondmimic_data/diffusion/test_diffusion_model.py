@@ -1,7 +1,12 @@
 import pytest
 import torch
 
+from beyondmimic_data.config import PlanningConfig
 from beyondmimic_data.diffusion.model import attention_mask
+from beyondmimic_data.diffusion.plan_first import PlanFirstSampler
+from beyondmimic_data.diffusion.rolling import RollingSampler
+from beyondmimic_data.diffusion.sampler import FullSampler, gaussian
+from beyondmimic_data.errors import ConfigError
 
 WINDOW, CURRENT = 21, 4
 
@@ -69,6 +74,19 @@ def test_mask_of_three_steps() -> None:
         [1, 1, 1, 1, 1, 1],  # a2
     ]
     assert attention_mask(3).int().tolist() == expected
+
+
+def test_full_attention_reaches_everything_and_needs_every_trained_action(make_policy) -> None:
+    assert attention_mask(3, "full").all()
+    policy = make_policy(attention="full", action_horizon=8)
+    assert policy.acting_tokens == CURRENT + 1 + 8
+    assert make_policy().acting_tokens == CURRENT + 1
+    noise = gaussian(torch.Generator().manual_seed(0))
+    assert FullSampler(policy, noise).table.counts == (CURRENT + 1 + 8,) * 20
+    with pytest.raises(ConfigError, match=r"attention.*plan_first"):
+        PlanFirstSampler(policy, noise, PlanningConfig())
+    with pytest.raises(ConfigError, match=r"attention.*rolling"):
+        RollingSampler(policy, noise)
 
 
 def test_each_token_knows_its_own_noise_level(denoiser) -> None:

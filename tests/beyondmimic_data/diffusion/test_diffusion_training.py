@@ -49,6 +49,14 @@ def test_shared_levels_are_what_sampling_visits(policy, windows) -> None:
     assert batch.state_levels[together][:, 5].unique().numel() == 21
 
 
+def test_past_actions_may_be_clean(policy, windows) -> None:
+    states, actions = tokens(policy, windows, 64)
+    config = dataclasses.replace(policy.config, past_actions="clean")
+    batch = draw_noise(states, actions, config, torch.Generator().manual_seed(0))
+    assert (batch.action_levels[:, :4] == 0).all()
+    assert batch.action_levels[:, 4].max() == 20
+
+
 def test_the_weights_that_did_best_in_closed_loop_are_written(
     windows, contract, tiny_config, tmp_path
 ) -> None:
