@@ -14,6 +14,7 @@ Range = tuple[float, float]
 Representation = Literal["body_pos", "joint_rot"]
 ActionLabel = Literal["action_clean", "action_noise_free"]
 Precision = Literal["auto", "float32", "bfloat16"]
+OptimiserName = Literal["adamw", "muon"]
 Attention = Literal["differentiated", "full"]
 PastActions = Literal["noisy", "clean"]
 SamplerName = Literal["plan_first", "rolling", "full"]
@@ -418,6 +419,8 @@ class DiffusionConfig:
     """``skill=weight`` each: how often windows of a skill are drawn, against 1 for every skill not named.
     Without any, every window is drawn as often as any other."""
     batch_size: int = 512
+    optimiser: OptimiserName = "adamw"
+    """``muon`` has it for the matrices inside of blocks, and AdamW for the rest."""
     learning_rate: float = 1e-4
     warm_learning_rate: float = 1e-4
     """Peak of the learning rate after a warm start: a higher one unlearns first."""

@@ -11,7 +11,7 @@ from beyondmimic_data import process
 from beyondmimic_data.config import ControlConfig, DiffusionConfig, quick
 from beyondmimic_data.diffusion.contract import g1_contract
 from beyondmimic_data.diffusion.loss import diffusion_loss, draw_noise, horizon
-from beyondmimic_data.diffusion.optimisation import MovingAverage, make_optimiser
+from beyondmimic_data.diffusion.optimisation import MovingAverage, PolicyOptimiser
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 
 ROUNDS = 5
@@ -61,19 +61,20 @@ def bench_train(config: DiffusionConfig | None = None) -> dict[str, float]:
 
 
 def training_step(policy: DiffusionPolicy) -> Callable[[], None]:
-    """Return one optimiser step on made-up tokens: noise, loss, gradient, AdamW, moving average."""
+    """Return one optimiser step on made-up tokens: noise, loss, gradient, optimiser, moving average."""
     config = policy.config
     generator = torch.Generator().manual_seed(config.seed)
     states = torch.rand(config.batch_size, config.window, policy.emphasis.dim_out, generator=generator)
     actions = torch.rand(config.batch_size, config.window, policy.num_joints, generator=generator)
-    optimiser = make_optimiser(policy.denoiser, config)
+    optimiser = PolicyOptimiser(policy.denoiser, config)
     average = MovingAverage(policy.denoiser, config)
 
     def step() -> None:
-        diffusion_loss(policy, draw_noise(states, actions, config, generator)).total.backward()
-        optimiser.step()
+        loss = diffusion_loss(policy, draw_noise(states, actions, config, generator)).total
+        loss.backward()
+        optimiser.step(config.learning_rate, loss.detach())
         average.update(1)
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
 
     return step
 

@@ -10,13 +10,14 @@ import safetensors
 import safetensors.torch
 import torch
 
-from beyondmimic_data.diffusion.optimisation import MovingAverage
+from beyondmimic_data.diffusion.optimisation import MovingAverage, PolicyOptimiser
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import atomic_path
 
 CHECKPOINT = Path("scratch") / "checkpoint.safetensors"
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+MOMENTS = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer")
+"""What optimisers remember of a parameter, by torch's names."""
 RECORDED_FIELDS = ("step", "seconds", "skipped", "curve", "validation", "trials", "notes")
 
 
@@ -25,7 +26,7 @@ class TrainingState:
     """Everything that decides the next step of a run."""
 
     policy: DiffusionPolicy
-    optimiser: torch.optim.AdamW
+    optimiser: PolicyOptimiser
     average: MovingAverage
     rng: np.random.Generator
     """Draws windows."""
@@ -59,8 +60,8 @@ class TrainingState:
             tensors[f"average.{name}"] = average
             if self.best:
                 tensors[f"best.{name}"] = self.best[index]
-            for moment, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"{moment}.{name}"] = torch.as_tensor(value)
+            for moment, value in self.optimiser.moments(parameter).items():
+                tensors[f"{moment}.{name}"] = value
         tensors["generator"] = self.generator.get_state()
         tensors["default_generator"] = torch.get_rng_state()
         document = {
@@ -101,8 +102,7 @@ class TrainingState:
             self.average.values[index].copy_(tensors[f"average.{name}"])
             if f"best.{name}" in tensors:
                 self.best.append(tensors[f"best.{name}"].to(parameter.device))
-            if f"exp_avg.{name}" in tensors:
-                self.optimiser.state[parameter] = {
-                    moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS
-                }
+            moments = {m: tensors[f"{m}.{name}"] for m in MOMENTS if f"{m}.{name}" in tensors}
+            if moments:
+                self.optimiser.restore(parameter, moments)
         return True

@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -13,17 +13,77 @@ from beyondmimic_data.config import DiffusionConfig
 BETAS = (0.9, 0.95)
 
 
-def make_optimiser(denoiser: nn.Module, config: DiffusionConfig) -> torch.optim.AdamW:
-    """Return AdamW with weight decay on matrices only: not on biases, norms and the positional embedding."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in denoiser.named_parameters():
-        (decayed if parameter.dim() >= 2 and name != "position" else plain).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, fused=True)
+class PolicyOptimiser:
+    """AdamW with weight decay on matrices only; or Muon for the matrices of blocks, and AdamW for the rest.
+
+    Muon's updates are scaled to the size of AdamW's, so that one learning rate serves both.
+    """
+
+    def __init__(self, denoiser: nn.Module, config: DiffusionConfig) -> None:
+        """Sort the parameters; biases, norms and the positional embedding are not decayed."""
+        matrices: list[nn.Parameter] = []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
+        for name, parameter in denoiser.named_parameters():
+            if parameter.dim() < 2 or name == "position":
+                plain.append(parameter)
+            elif config.optimiser == "muon" and name.startswith("blocks."):
+                matrices.append(parameter)
+            else:
+                decayed.append(parameter)
+        groups = [
+            {"params": decayed, "weight_decay": config.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        self.adamw = torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, fused=True)
+        self.muon: torch.optim.Muon | None = None
+        if matrices:
+            self.muon = torch.optim.Muon(
+                matrices,
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+
+    @property
+    def parts(self) -> list[torch.optim.Optimizer]:
+        """The optimisers; each has parameters of its own."""
+        return [self.adamw] if self.muon is None else [self.adamw, self.muon]
+
+    def step(self, rate: float, loss: torch.Tensor) -> None:
+        """Change the weights by their gradients, or leave them if the loss () is not finite.
+
+        AdamW looks at the loss on the device, and nothing waits for it; Muon has the host look.
+        """
+        finite = torch.isfinite(loss)
+        if self.muon is not None and not bool(finite):
+            return
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+        # The fused kernel reads this on the device, as for torch's GradScaler, and leaves the step out.
+        self.adamw.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def moments(self, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
+        """Return what is remembered of a parameter, by name; nothing before its first step."""
+        found: dict[str, torch.Tensor] = {}
+        for part in self.parts:
+            found |= {name: torch.as_tensor(value) for name, value in part.state.get(parameter, {}).items()}
+        return found
+
+    def restore(self, parameter: nn.Parameter, moments: Mapping[str, torch.Tensor]) -> None:
+        """Take up what ``moments`` returned."""
+        part: torch.optim.Optimizer = self.adamw
+        if self.muon is not None and "momentum_buffer" in moments:
+            part = self.muon
+        part.state[parameter] = {name: value.to(parameter.device) for name, value in moments.items()}
 
 
 def learning_rate(config: DiffusionConfig, step: int, done: float, *, warm: bool = False) -> float:

@@ -18,8 +18,8 @@ from beyondmimic_data.diffusion.loss import diffusion_loss, draw_noise, horizon,
 from beyondmimic_data.diffusion.normaliser import central_range
 from beyondmimic_data.diffusion.optimisation import (
     MovingAverage,
+    PolicyOptimiser,
     learning_rate,
-    make_optimiser,
     time_precisions,
     write_parameters,
 )
@@ -136,7 +136,7 @@ def _initial_state(
     log.info("training in %s: %s", "bfloat16" if bfloat16 else "float32", why)
     return TrainingState(
         policy=policy,
-        optimiser=make_optimiser(policy.denoiser, config),
+        optimiser=PolicyOptimiser(policy.denoiser, config),
         average=MovingAverage(policy.denoiser, config),
         rng=rng,
         generator=generator,
@@ -316,7 +316,7 @@ def _fraction_done(state: TrainingState, config: DiffusionConfig) -> float:
 def _step(state: TrainingState, windows: WindowSource, rate: float) -> torch.Tensor:
     """Take one optimiser step, which changes no weight if the loss is not finite; returns the loss, ().
 
-    Nothing in it waits for the device.
+    Nothing in it waits for the device but Muon.
     """
     policy, config = state.policy, state.policy.config
     tokens = training_tokens(policy, windows, state.rng, state.generator)
@@ -325,16 +325,12 @@ def _step(state: TrainingState, windows: WindowSource, rate: float) -> torch.Ten
     with torch.autocast(policy.device.type, torch.bfloat16, enabled=state.notes["bfloat16"]):
         total = diffusion_loss(policy, batch).total
     loss = total.detach()
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate
     total.backward()
     if config.max_grad_norm > 0:
         torch.nn.utils.clip_grad_norm_(policy.denoiser.parameters(), config.max_grad_norm)
-    # The fused kernel reads this on the device, as it does for torch's GradScaler, and leaves the step out.
-    state.optimiser.found_inf = (~torch.isfinite(loss)).float()  # type: ignore[attr-defined]
-    state.optimiser.step()
+    state.optimiser.step(rate, loss)
     state.average.update(state.step)
-    state.optimiser.zero_grad(set_to_none=True)
+    state.optimiser.zero_grad()
     return loss
 
 

@@ -7,7 +7,7 @@ import torch
 
 from beyondmimic_data.diffusion.emphasis import EmphasisProjection
 from beyondmimic_data.diffusion.normaliser import RangeNormaliser, central_range
-from beyondmimic_data.diffusion.optimisation import MovingAverage, learning_rate, make_optimiser
+from beyondmimic_data.diffusion.optimisation import MovingAverage, PolicyOptimiser, learning_rate
 from beyondmimic_data.diffusion.representation import Representation
 from beyondmimic_data.diffusion.schedule import CosineSchedule
 from beyondmimic_data.robots import g1
@@ -135,12 +135,23 @@ def test_learning_rate_warms_up_and_ends_at_zero(tiny_config) -> None:
 
 def test_weight_decay_spares_biases_norms_and_positions(make_policy, tiny_config) -> None:
     denoiser = make_policy().denoiser
-    decayed, plain = make_optimiser(denoiser, tiny_config).param_groups
+    decayed, plain = PolicyOptimiser(denoiser, tiny_config).adamw.param_groups
     assert decayed["weight_decay"] > 0
     assert plain["weight_decay"] == 0
     spared = {id(p) for p in plain["params"]}
     for name, parameter in denoiser.named_parameters():
         assert (id(parameter) in spared) == (parameter.dim() < 2 or name == "position"), name
+
+
+def test_muon_has_the_matrices_of_blocks_and_adamw_all_else(make_policy, tiny_config) -> None:
+    denoiser = make_policy().denoiser
+    optimiser = PolicyOptimiser(denoiser, dataclasses.replace(tiny_config, optimiser="muon"))
+    adamw, muon = (
+        {id(p) for group in part.param_groups for p in group["params"]} for part in optimiser.parts
+    )
+    for name, parameter in denoiser.named_parameters():
+        assert (id(parameter) in muon) == (name.startswith("blocks.") and parameter.dim() == 2), name
+        assert (id(parameter) in adamw) != (id(parameter) in muon), name
 
 
 def test_moving_average_grows_slower_and_is_bounded(tiny_config) -> None:

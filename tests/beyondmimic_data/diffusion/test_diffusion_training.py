@@ -219,12 +219,15 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 def test_a_killed_run_ends_like_an_undisturbed_one(
-    windows, contract, tiny_config, tmp_path, monkeypatch
+    windows, contract, tiny_config, tmp_path, monkeypatch, optimiser
 ) -> None:
     monkeypatch.setattr(train_module, "LOG_SECONDS", 0.0)
     monkeypatch.setattr(train_module, "VALIDATION_WINDOWS", 8)
-    config = dataclasses.replace(tiny_config, max_steps=12, dropout=0.1, checkpoint_minutes=0.0)
+    config = dataclasses.replace(
+        tiny_config, max_steps=12, dropout=0.1, checkpoint_minutes=0.0, optimiser=optimiser
+    )
     train(windows, config, contract, tmp_path / "whole")
 
     def kill(point: dict[str, float]) -> None:
@@ -318,9 +321,9 @@ def test_losses_read_several_at_a_time_change_no_weight(
     assert all(torch.equal(value, some[name]) for name, value in each.items())
 
 
-@pytest.mark.parametrize("read_every", [1, 4])
+@pytest.mark.parametrize(("read_every", "optimiser"), [(1, "adamw"), (4, "adamw"), (4, "muon")])
 def test_a_step_with_an_infinite_loss_changes_no_weight(
-    windows, contract, tiny_config, tmp_path, monkeypatch, read_every
+    windows, contract, tiny_config, tmp_path, monkeypatch, read_every, optimiser
 ) -> None:
     """The broken step is the last: without it the weights are those of the steps before."""
     calls = iter(range(100))
@@ -330,7 +333,7 @@ def test_a_step_with_an_infinite_loss_changes_no_weight(
         return dataclasses.replace(terms, total=terms.total * (float("nan") if next(calls) == 3 else 1.0))
 
     # A constant rate, and an average that is the present weights.
-    config = dataclasses.replace(tiny_config, max_steps=4, ema_max=0.0)
+    config = dataclasses.replace(tiny_config, max_steps=4, ema_max=0.0, optimiser=optimiser)
     monkeypatch.setattr(train_module, "learning_rate", lambda *_, **__: 1e-3)
     monkeypatch.setitem(train_module.READ_EVERY, "cpu", read_every)
     train(windows, dataclasses.replace(config, max_steps=3), contract, tmp_path / "three")
