@@ -13,7 +13,7 @@ from beyondmimic_data.config import Preset
 from beyondmimic_data.diffusion.policy_files import WEIGHTS
 from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.files import write_json
-from pipelines.stage2_bare.budget import Budget, Clock, ProtocolsInTime, TimedJudge
+from pipelines.stage2_bare.budget import LEAST_TRAINING, Budget, Clock, ProtocolsInTime, TimedJudge
 from pipelines.stage2_bare.options import Options
 from pipelines.stage2_bare.results import FIRST_ROUND, RUN, deliver, store_halved
 
@@ -78,6 +78,8 @@ class _Run:
         self.out, self.policy, self.first = out, scratch / "policy", scratch / "first_policy"
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.warnings: list[str] = []
+        self.delivered = False
+        """Whether there is a policy among the results."""
         self.figures: dict[str, Any] = {"options": _plain(options), "machine": _machine(self.device, options)}
         if self.device.type == "cpu":
             self._warn("there is no GPU: the policy was trained on the CPU")
@@ -92,6 +94,10 @@ class _Run:
         self._collect(self.budget.collect_until)
         if self.options.student_hours > 0:
             warm_start = self._student_round(warm_start)
+        if self.delivered and self.budget.train_until - self.clock.seconds() < LEAST_TRAINING:
+            self._warn("there was no time to train with the student's rollouts")
+            self.policy = self.first
+            return self._write()
         judge = self._train(self.policy, warm_start, trials=self.options.trials)
         self._examine(judge)
         return self._write()
@@ -187,6 +193,7 @@ class _Run:
             shutil.copyfile(self.first / WEIGHTS, folder / FIRST_ROUND)
         self.clock.ends("training")
         deliver(folder, self.out)
+        self.delivered = True
         return judge
 
     def _examine(self, judge: TimedJudge) -> None:
