@@ -56,12 +56,14 @@ def warm_started(base: str, parent_version: str | None) -> str:
 
 def rollouts_recipe(motion_version: str, policy_version: str, preset: Preset) -> str:
     """Return the recipe of a skill's rollouts."""
-    config = _without(preset.rollouts, "cpus_per_worker", "student", "student_share")
+    rollouts, closed_loop = preset.rollouts, preset.closed_loop
+    bursts = ("student_share", "student_seconds", "teacher_seconds")
+    config = _without(rollouts, "cpus_per_worker", "student", *bursts)
     parents: list[Any] = [motion_version, policy_version]
-    student = student_folder(preset.rollouts)
+    student = student_folder(rollouts)
     if student is not None:
-        closed_loop, share = preset.closed_loop, preset.rollouts.student_share
-        parents.append([hash_file(student / WEIGHTS), share, closed_loop.planning, closed_loop.guidance])
+        drives = [getattr(rollouts, name) for name in bursts]
+        parents.append([hash_file(student / WEIGHTS), drives, closed_loop.planning, closed_loop.guidance])
     return hash_value(
         ["rollouts", versions.ROLLOUTS, parents, config, preset.control, preset.task, preset.randomisation]
     )

@@ -259,7 +259,7 @@ def study_training(options: o.StudyTraining) -> Result:
         progress=log.info,
     )
     document = {"dataset": data.version, "first_seed": preset.closed_loop.seed, "rows": rows}
-    return Result(document, training_study.text(rows))
+    return Result(document, "\n".join(aligned(training_study.table(rows))))
 
 
 def study_learned_guidance(options: o.StudyLearnedGuidance) -> Result:

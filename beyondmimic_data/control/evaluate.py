@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 VIDEO = "video.mp4"
 FIGURES = "closed_loop.json"
 REPORT = "report.md"
+OUTCOME = ("success_rate", "wilson_low", "wilson_high", "n", "falls")
+"""What is kept of runs that are played beside others."""
 LATENCIES_MS = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 """Fixed delays of a sweep, ms."""
 
@@ -122,8 +124,7 @@ def sweep_latency(
     for latency in LATENCIES_MS:
         done = run_protocol(recorded, policy, protocol, preset, seeds=seeds, latency_ms=(latency, latency))
         if isinstance(done, Run):
-            kept = ("success_rate", "wilson_low", "wilson_high", "n", "falls")
-            lines.append({"latency_ms": latency, **{name: done.figures[name] for name in kept}})
+            lines.append({"latency_ms": latency, **{name: done.figures[name] for name in OUTCOME}})
             log.info("%s at %g ms: %.0f %%", protocol.name, latency, 100 * done.figures["success_rate"])
     return lines
 
@@ -145,9 +146,8 @@ def in_second_contact_model(
     n = first.figures["n"]
     again = run_protocol(recorded, policy, protocol, preset, seeds=n, latency_ms=latency_ms, feet="capsules")
     assert isinstance(again, Run), "its starts are the first run's"
-    kept = ("success_rate", "wilson_low", "wilson_high", "falls")
     loss = paired_loss(first.figures["success"], again.figures["success"])
-    return {**{name: again.figures[name] for name in kept}, **loss}
+    return {**{name: again.figures[name] for name in OUTCOME}, **loss}
 
 
 def evaluate_closed_loop(

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from beyondmimic_data.config import NOISE_KINDS, Preset, Range
-from beyondmimic_data.control.evaluate import evaluate_closed_loop
+from beyondmimic_data.control.evaluate import OUTCOME, evaluate_closed_loop
 from beyondmimic_data.diffusion.contract import Contract
 from beyondmimic_data.diffusion.policy_files import TRAINING
 from beyondmimic_data.diffusion.train import train
@@ -18,22 +18,12 @@ from beyondmimic_data.files import read_json, write_bytes, write_json
 from beyondmimic_data.hashing import hash_value
 from beyondmimic_data.overrides import with_overrides
 from beyondmimic_data.plots import save_figure
-from beyondmimic_data.text_table import aligned
 
 DATA = "data."
 """Prefix of what is varied in the data instead of the settings."""
 BASELINE = "as configured"
 RESULT, TABLE, PICTURE = "study.json", "study.md", "study.png"
-KEPT = (
-    "success_rate",
-    "wilson_low",
-    "wilson_high",
-    "n",
-    "falls",
-    "action_rate",
-    "joint_jerk",
-    "network_calls",
-)
+KEPT = (*OUTCOME, "action_rate", "joint_jerk", "network_calls")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,8 +223,3 @@ def plot(rows: Sequence[Mapping[str, Any]], protocols: Sequence[str], path: Path
     columns[0].set_yticks(list(y), [row["name"] for row in rows])
     columns[0].invert_yaxis()
     save_figure(figure, path)
-
-
-def text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the study as a person reads it in a terminal."""
-    return "\n".join(aligned(table(rows)))

@@ -49,6 +49,11 @@ MOST_SIMULATED = 20
 SHORTEST_SHARE = 2
 """Length down to which the last episodes of a unit are shortened, in shortest episodes."""
 ROW_WIDTH = sum(width for _, width in ROW_COLUMNS)
+ROW_SLICES: dict[str, slice] = {
+    name: slice(stop - width, stop)
+    for (name, width), stop in zip(ROW_COLUMNS, np.cumsum([w for _, w in ROW_COLUMNS]).tolist(), strict=True)
+}
+"""Name of each quantity and its slice of a row."""
 
 
 class UnitSink(Protocol):
@@ -223,9 +228,10 @@ class UnitRun:
         frame = world.frame - 1
         noisy, exact = world.observe_actor_twice()
         clean = self.c.policy.act(noisy)
-        command, driven = clean + self.noise.sample(), torch.zeros(self.n, dtype=torch.bool)
+        command, driven = clean + self.noise.sample(), np.zeros(self.n, bool)
         if self.student is not None:
-            command, driven = self.student.take_over(command)
+            command, by_student = self.student.take_over(command)
+            driven = by_student.numpy()
         state = world.state
         row = torch.cat(
             [

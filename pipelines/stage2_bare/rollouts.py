@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from beyondmimic_data.config import Preset, Range
 from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.files import read_json
 from beyondmimic_data.motions.synth import clip_configs, write_clip
 from beyondmimic_data.rollouts import pool
-from beyondmimic_data.rollouts.collect import ROW_COLUMNS, ROW_WIDTH, units_for_hours, usable_ranges
+from beyondmimic_data.rollouts.collect import ROW_SLICES, ROW_WIDTH, units_for_hours, usable_ranges
 from beyondmimic_data.rollouts.workers import CollectionJob
 from beyondmimic_data.tracking import shipped
 from beyondmimic_data.tracking.policy_files import EVALUATION
@@ -126,8 +124,6 @@ class Rollouts:
         """Return windows of all rounds on the device."""
         import torch
 
-        stops = np.cumsum([width for _, width in ROW_COLUMNS]).tolist()
-        columns = {name: slice(stop - width, stop) for (name, width), stop in zip(ROW_COLUMNS, stops)}
         dataset, config = self.preset.dataset, self.preset.diffusion
         episodes = {
             skill: [
@@ -139,7 +135,7 @@ class Rollouts:
         }
         return DeviceWindows(
             torch.from_numpy(self._file.rows()).to(self.device),
-            columns,
+            ROW_SLICES,
             episodes,
             config.window,
             validation_fraction=dataset.validation_fraction,

@@ -78,8 +78,6 @@ class _Run:
         self.out, self.policy, self.first = out, scratch / "policy", scratch / "first_policy"
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.warnings: list[str] = []
-        self.delivered = False
-        """Whether there is a policy among the results."""
         self.figures: dict[str, Any] = {"options": _plain(options), "machine": _machine(self.device, options)}
         if self.device.type == "cpu":
             self._warn("there is no GPU: the policy was trained on the CPU")
@@ -94,7 +92,7 @@ class _Run:
         self._collect(self.budget.collect_until)
         if self.options.student_hours > 0:
             warm_start = self._student_round(warm_start)
-        if self.delivered and self.budget.train_until - self.clock.seconds() < LEAST_TRAINING:
+        if self.first.exists() and self.budget.train_until - self.clock.seconds() < LEAST_TRAINING:
             self._warn("there was no time to train with the student's rollouts")
             self.policy = self.first
             return self._write()
@@ -193,12 +191,11 @@ class _Run:
             shutil.copyfile(self.first / WEIGHTS, folder / FIRST_ROUND)
         self.clock.ends("training")
         deliver(folder, self.out)
-        self.delivered = True
         return judge
 
     def _examine(self, judge: TimedJudge) -> None:
         """Run protocols on what was delivered, those that there is time for."""
-        from beyondmimic_data.control.evaluate import evaluate_closed_loop
+        from beyondmimic_data.control.evaluate import OUTCOME, evaluate_closed_loop
         from beyondmimic_data.control.judge import pushed_joystick
 
         if not self.options.protocols:
@@ -216,7 +213,7 @@ class _Run:
         for name, figures in result["protocols"].items():
             if "skipped" in figures:
                 self._warn(f"{name} was left out: {figures['skipped']}")
-        kept = ("success_rate", "wilson_low", "wilson_high", "n", "falls", "mean_seconds_upright", "skipped")
+        kept = (*OUTCOME, "mean_seconds_upright", "skipped")
         self.figures["protocols"] = {
             name: {key: figures[key] for key in kept if key in figures}
             for name, figures in result["protocols"].items()
@@ -257,4 +254,5 @@ def _machine(device: "torch.device", options: Options) -> dict[str, Any]:
 
 
 def _plain(options: Options) -> dict[str, Any]:
-    return {name: str(v) if isinstance(v, Path) else v for name, v in dataclasses.asdict(options).items()}
+    """Return what decides the results; where they go does not."""
+    return {name: value for name, value in dataclasses.asdict(options).items() if name != "out"}

@@ -17,7 +17,7 @@ from beyondmimic_data.diffusion.contract import g1_contract
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.windows import RecordedWindows
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
-from beyondmimic_data.rollouts.collect import ROW_COLUMNS, units_for_hours
+from beyondmimic_data.rollouts.collect import ROW_SLICES, ROW_WIDTH, units_for_hours
 from pipelines.stage2_bare import results
 from pipelines.stage2_bare.__main__ import main
 from pipelines.stage2_bare.budget import Budget, Clock, ProtocolsInTime, TimedJudge
@@ -138,11 +138,9 @@ def policy_folder(tmp_path: Path) -> Path:
         DiffusionConfig(embedding=64, layers=2, dropout=0.0), g1_contract(ControlConfig())
     )
     policy.save(folder)
-    stops = torch.tensor([width for _, width in ROW_COLUMNS]).cumsum(0).tolist()
-    columns = {name: slice(stop - width, stop) for (name, width), stop in zip(ROW_COLUMNS, stops)}
-    rows = 0.3 * torch.randn(8, 21, stops[-1])
-    rows[..., columns["root_quat_w"]] = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    RecordedWindows(rows, columns).save(folder)
+    rows = 0.3 * torch.randn(8, 21, ROW_WIDTH)
+    rows[..., ROW_SLICES["root_quat_w"]] = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    RecordedWindows(rows, ROW_SLICES).save(folder)
     (folder / "training.json").write_text("{}")
     (folder / "loss.png").write_bytes(b"picture")
     return folder

@@ -11,7 +11,7 @@ from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
 from beyondmimic_data.robots import g1
 from beyondmimic_data.rollouts.collect import (
-    ROW_COLUMNS,
+    ROW_SLICES,
     ROW_WIDTH,
     Unit,
     UnitCollector,
@@ -21,9 +21,6 @@ from beyondmimic_data.rollouts.collect import (
 )
 from beyondmimic_data.rollouts.noise import ActionNoise, EpisodeNoise, joint_noise_std
 from beyondmimic_data.tracking.policy import NORMALISER_EPS, TrackingPolicy
-
-STARTS = np.cumsum([0, *(w for _, w in ROW_COLUMNS)])
-COLUMN = {name: slice(start, start + width) for (name, width), start in zip(ROW_COLUMNS, STARTS)}
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +40,8 @@ def preset() -> Preset:
 
 
 @pytest.fixture(scope="module")
-def policy() -> TrackingPolicy:
-    """A policy that holds the default pose; it stands for about a second."""
-    policy = TrackingPolicy(160, 29, (8,))
-    with torch.no_grad():
-        policy.mlp[-1].weight.zero_()
-        policy.mlp[-1].bias.zero_()
-    return policy.eval()
-
-
-@pytest.fixture(scope="module")
-def unit(policy, clip, preset):
-    return UnitCollector(policy, [clip], preset, "stand", 40.0).collect(3)
+def unit(teacher, clip, preset):
+    return UnitCollector(teacher, [clip], preset, "stand", 40.0).collect(3)
 
 
 def test_columns_are_the_stores():
@@ -65,8 +52,8 @@ def same(a: Unit, b: Unit) -> bool:
     return b"".join(map(bytes, a.pieces)) == b"".join(map(bytes, b.pieces))
 
 
-def test_a_unit_is_a_pure_function_of_its_number(policy, clip, preset, unit):
-    collector = UnitCollector(policy, [clip], preset, "stand", 40.0)
+def test_a_unit_is_a_pure_function_of_its_number(teacher, clip, preset, unit):
+    collector = UnitCollector(teacher, [clip], preset, "stand", 40.0)
     other = collector.collect(4)
     again = collector.collect(3)
     assert same(again, unit)
@@ -90,13 +77,15 @@ def test_episodes_tile_the_rows_in_order(unit, preset):
 def test_rows_hold_states_and_both_actions(unit, clip):
     rows = np.concatenate(unit.pieces)
     assert np.isfinite(rows).all()
-    np.testing.assert_allclose(rows[:, COLUMN["root_pos_w"]], rows[:, COLUMN["body_pos_w"]][:, :3])
-    np.testing.assert_allclose(np.linalg.norm(rows[:, COLUMN["root_quat_w"]], axis=1), 1, atol=1e-5)
-    np.testing.assert_array_equal(rows[:, COLUMN["action_clean"]], 0)
-    noise = rows[:, COLUMN["action_cmd"]].std(0)
+    np.testing.assert_allclose(rows[:, ROW_SLICES["root_pos_w"]], rows[:, ROW_SLICES["body_pos_w"]][:, :3])
+    np.testing.assert_allclose(np.linalg.norm(rows[:, ROW_SLICES["root_quat_w"]], axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(rows[:, ROW_SLICES["action_clean"]], 0)
+    noise = rows[:, ROW_SLICES["action_cmd"]].std(0)
     np.testing.assert_allclose(noise, joint_noise_std(RolloutConfig()).numpy(), rtol=0.25)
     for episode in unit.episodes:
-        phase = rows[episode["start_row"] : episode["start_row"] + episode["length"], COLUMN["phase"]][:, 0]
+        phase = rows[episode["start_row"] : episode["start_row"] + episode["length"], ROW_SLICES["phase"]][
+            :, 0
+        ]
         np.testing.assert_allclose(
             phase * (clip.num_frames - 1), episode["start_frame"] + np.arange(len(phase)), atol=1e-3
         )
@@ -121,15 +110,15 @@ def test_every_parameter_is_recorded_and_latency_stays_usable(unit):
     assert len({e["friction"] for e in unit.episodes}) == len(unit.episodes)
 
 
-def test_a_recorded_push_is_in_the_states(policy, clip, preset):
+def test_a_recorded_push_is_in_the_states(teacher, clip, preset):
     hard = dataclasses.replace(preset.randomisation, push_interval=(0.5, 0.5), push_linear=(3.0, 3.0, 0.0))
     # Nobody stands for long after such a push: all of an episode is kept.
     rollouts = dataclasses.replace(preset.rollouts, drop_before_fall_seconds=0.0, min_episode_seconds=0.5)
     pushed = dataclasses.replace(preset, randomisation=hard, rollouts=rollouts)
-    unit = UnitCollector(policy, [clip], pushed, "stand", 0.0).collect(0)
+    unit = UnitCollector(teacher, [clip], pushed, "stand", 0.0).collect(0)
     episode = next(e for e in unit.episodes if e["pushes"] and e["push_seconds"][0] * 50 + 1 < e["length"])
     row = episode["start_row"] + round(episode["push_seconds"][0] * 50)
-    speed = np.concatenate(unit.pieces)[:, COLUMN["root_lin_vel_w"]]
+    speed = np.concatenate(unit.pieces)[:, ROW_SLICES["root_lin_vel_w"]]
     np.testing.assert_allclose(speed[row + 1, :2] - speed[row, :2], episode["push_velocity"][:2], atol=0.8)
 
 
@@ -222,18 +211,18 @@ def test_the_noise_free_label_is_what_the_policy_asks_for_without_noise(clip, pr
     unit = UnitCollector(policy.eval(), [clip], preset, "stand", 40.0).collect(0)
     rows = np.concatenate(unit.pieces)
     offset = np.concatenate([[e["joint_offset"][0]] * e["length"] for e in unit.episodes])
-    observed = rows[:, COLUMN["joint_pos"]][:, 0] - g1.default_qpos()[7] - offset
-    exact, noisy = (rows[:, COLUMN[name]][:, 0] for name in ("action_noise_free", "action_clean"))
+    observed = rows[:, ROW_SLICES["joint_pos"]][:, 0] - g1.default_qpos()[7] - offset
+    exact, noisy = (rows[:, ROW_SLICES[name]][:, 0] for name in ("action_noise_free", "action_clean"))
     np.testing.assert_allclose(exact, observed, atol=1e-4)
     residual = noisy - exact
     assert 0.004 < residual.std() < 0.008
     assert np.abs(residual).max() <= 0.0101
 
 
-def test_episodes_that_begin_together_may_be_as_long(policy, preset):
+def test_episodes_that_begin_together_may_be_as_long(teacher, preset):
     qpos = np.tile(g1.default_qpos(), (2001, 1))
     long = clip_from_qpos("stand", qpos, 50, 50)
-    run = UnitRun(UnitCollector(policy, [long], preset, "stand", 0.0), 0)
+    run = UnitRun(UnitCollector(teacher, [long], preset, "stand", 0.0), 0)
     run._start(np.arange(run.n))
     steps = [episode.start.steps for episode in run.running if episode is not None]
     assert max(steps) <= preset.rollouts.chunk_steps // run.n

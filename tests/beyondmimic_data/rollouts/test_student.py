@@ -11,14 +11,11 @@ from beyondmimic_data.config import Preset, RolloutConfig, get_preset
 from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
 from beyondmimic_data.robots import g1, g1_facts
-from beyondmimic_data.rollouts.collect import ROW_COLUMNS, Unit, UnitCollector
+from beyondmimic_data.rollouts.collect import ROW_SLICES, Unit, UnitCollector
 from beyondmimic_data.rollouts.student import stride_velocity
 from beyondmimic_data.rollouts.student_source import is_student_unit, student_folder
 from beyondmimic_data.tracking.policy import TrackingPolicy
 from beyondmimic_data.tracking.reference import MotionLibrary
-
-STARTS = np.cumsum([0, *(w for _, w in ROW_COLUMNS)])
-COLUMN = {name: slice(start, start + width) for (name, width), start in zip(ROW_COLUMNS, STARTS)}
 
 
 def clip_along(velocity: tuple[float, float], turn: float, start_yaw: float = 0.0) -> Clip:
@@ -60,16 +57,6 @@ def preset(policy_folder) -> Preset:
     return dataclasses.replace(get_preset("test"), rollouts=rollouts)
 
 
-@pytest.fixture(scope="module")
-def teacher() -> TrackingPolicy:
-    """A policy that holds the default pose."""
-    policy = TrackingPolicy(160, 29, (8,))
-    with torch.no_grad():
-        policy.mlp[-1].weight.zero_()
-        policy.mlp[-1].bias.zero_()
-    return policy.eval()
-
-
 def collect(teacher: TrackingPolicy, clip: Clip, preset: Preset, unit: int) -> Unit:
     student = student_folder(preset.rollouts)
     return UnitCollector(teacher, [clip], preset, "stand", 0.0, student).collect(unit)
@@ -101,7 +88,7 @@ def test_the_student_drives_in_its_share_of_units():
 def test_the_teacher_labels_what_the_student_executes(teacher, clip, preset):
     unit = collect(teacher, clip, preset, 1)
     rows = np.concatenate(unit.pieces)
-    executed, labels = (rows[:, COLUMN[name]] for name in ("action_cmd", "action_noise_free"))
+    executed, labels = (rows[:, ROW_SLICES[name]] for name in ("action_cmd", "action_noise_free"))
     assert not labels.any(), "this teacher asks for the default pose whatever happens"
     driven = executed.any(-1)
     share = sum(e["student_share"] * e["length"] for e in unit.episodes) / len(rows)
