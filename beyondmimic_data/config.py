@@ -440,7 +440,8 @@ class DiffusionConfig:
     """Let a first training start from the policy that ships, if it is of this architecture."""
     checkpoint_minutes: float = 2.0
     check_minutes: float | None = None
-    """Minutes between trials in closed loop, whose best is kept; ``None`` keeps the last weights untried."""
+    """Minutes between trials in closed loop, whose best is kept; ``None`` keeps the last weights untried. A
+    warm start is tried before its first step."""
     check_runs: int = 32
     """Robots of a trial."""
     min_upright: float = 0.9
@@ -461,8 +462,8 @@ class PlanningConfig:
     """``plan_first``: states first, then the action from them; ``rolling`` and ``full``: as published."""
     state_calls: int = 3
     """Network calls of ``plan_first`` that denoise states."""
-    start_level: int = 15
-    """Level to which ``plan_first`` noises the last plan to start from it (METHOD 2.8's for states)."""
+    start_level: int = 12
+    """Level to which ``plan_first`` noises the last plan to start from it; METHOD 2.8 has 15 for states."""
     end_level: int = 0
     """Level of the states while ``plan_first`` tells the action from them: 0 takes the plan as it is."""
     action_calls: int = 2
@@ -475,7 +476,7 @@ class PlanningConfig:
 class GuidanceConfig:
     """How commands and goals steer plans; no paper gives its numbers."""
 
-    scale: float = 2.0
+    scale: float = 4.0
     """Step along the negative gradient of a cost."""
     max_norm: float = 1.0
     """Bound on the gradient of one predicted step, physical units."""
@@ -484,21 +485,24 @@ class GuidanceConfig:
     until_level: int = 0
     """Calls that begin at this noise level or below are not guided: they bring the parts of a plan that
     guidance moved, and those that it did not, back together."""
+    sway_weight: float = 0.0
+    """How much single steps of a plan count where they differ from its mean velocity; 1 is the papers' cost
+    of a joystick. Asked for one velocity at every step, a robot leans and does not step."""
     command_gain: float = 1.0
     """What is asked of a plan for each m/s or rad/s commanded: plans follow by less than they are asked."""
-    forward: Range = (-0.5, 1.0)
+    forward: Range = (-0.7, 1.0)
     """m/s, range of what is ever asked forward: what the data shows. A plan that is asked for more falls."""
     sideways: Range = (-0.4, 0.4)
     """m/s to the left, the same."""
     turn: Range = (-1.2, 1.2)
     """rad/s to the left, the same; a little more than the data, for the heading's correction."""
-    acceleration: float = 1.0
+    acceleration: float = 2.0
     """m/s^2; a command that jumps is asked for no faster, as people start and stop."""
     turn_acceleration: float = 2.0
     """rad/s^2, the same of the yaw rate."""
-    integral_gain: float = 1.0
+    integral_gain: float = 0.3
     """1/s; what is asked grows by this times the velocity's error, so that no error stays."""
-    integral_limit: float = 1.0
+    integral_limit: float = 0.5
     """Bound of what the integral adds, as a share of the command."""
     heading_gain: float = 2.0
     """1/s; rad/s asked for each radian that the heading lags behind the one that the yaw rate leads to."""
@@ -700,8 +704,8 @@ def quick() -> Preset:
             noise_scale=(0.5, 1.2),
         ),
         diffusion=DiffusionConfig(
-            embedding=128,
-            layers=3,
+            embedding=160,
+            layers=4,
             dropout=0.0,
             action_label="action_noise_free",
             shared_levels=0.5,

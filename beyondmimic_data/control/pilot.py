@@ -82,7 +82,8 @@ def joystick_guidance(
         also: another cost, added to the command's.
         settings: scale and bound instead of the configuration's.
     """
-    return _guidance(Joystick(velocity, yaw_rate), config, also, settings)
+    cost = Joystick(velocity, yaw_rate, sway_weight=config.sway_weight)
+    return _guidance(cost, config, also, settings)
 
 
 def _guidance(

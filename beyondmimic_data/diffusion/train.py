@@ -83,8 +83,8 @@ def train(
         warm_start: folder of an earlier policy to start from; one of another architecture is not used,
             which is logged and stands in the result.
         progress: called with each point of the curve.
-        judge: tries the averaged weights every ``config.check_minutes``; those with the highest score are
-            what is written. Without one the last weights are.
+        judge: tries the averaged weights every ``config.check_minutes``, and before the first step those of
+            a warm start; the weights with the highest score are what is written. Without one the last are.
         device: where to train; a GPU if there is one.
         compiled: have torch compile the network, which takes a minute and pays in long runs.
 
@@ -260,8 +260,15 @@ def _optimise(
     saved = logged = tried = started
     first_step, recent, bad = state.step, [], 0
     unread: list[torch.Tensor] = []
+    warm = state.notes["warm_start"]["used"]
+    if config.check_minutes is None:
+        judge = None
+    if judge is not None and warm and not state.trials:
+        _try(state, judge)  # what a training starts from may be better than all that it comes to
+        tried = logged = time.monotonic()
+        state.seconds = before + tried - started
     while (done := _fraction_done(state, config)) < 1.0:
-        rate = learning_rate(config, state.step, done, warm=state.notes["warm_start"]["used"])
+        rate = learning_rate(config, state.step, done, warm=warm)
         unread.append(_step(state, windows, rate))
         state.step += 1
         if len(unread) < READ_EVERY[state.policy.device.type] and state.step < config.max_steps:
@@ -288,7 +295,7 @@ def _optimise(
         if now - logged >= LOG_SECONDS or finished or due:
             _report(state, recent, (now - logged) / max(1, state.step - first_step), rate, progress)
             logged, first_step, recent = now, state.step, []
-        if judge is not None and config.check_minutes is not None and (due or finished):
+        if judge is not None and (due or finished):
             _try(state, judge)
             tried = time.monotonic()
             state.seconds = before + tried - started

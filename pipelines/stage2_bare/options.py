@@ -22,7 +22,7 @@ from beyondmimic_data.config import (
 )
 from beyondmimic_data.errors import ConfigError
 
-SIZES = {"quick": (128, 3), "paper": (512, 6)}
+SIZES = {"quick": (160, 4), "paper": (512, 6)}
 """Width and layers by name."""
 SKILLS = tuple(f"synth__{name}" for name in ("stand", "squat", "walk", "locomotion"))
 """Keys of the skills that the shipped tracking policy ``balance`` knows."""
@@ -54,7 +54,7 @@ class Options:
     minutes: float | None = None
     """Longest training, its trials included; by default what is left."""
     size: str = "quick"
-    """quick (128x3), paper (512x6) or WIDTHxLAYERS; decides the defaults of --diffusion."""
+    """quick (160x4), paper (512x6) or WIDTHxLAYERS; decides the defaults of --diffusion."""
     start: Literal["nothing", "shipped"] = "nothing"
     """Train from nothing, or from the policy that ships, whose size it has to be."""
     trials: int = 3
@@ -85,7 +85,7 @@ class Options:
     diffusion: DiffusionConfig = dataclasses.field(default_factory=DiffusionConfig)
     """Minutes, and minutes between trials, follow from the above."""
     planning: PlanningConfig = dataclasses.field(default_factory=PlanningConfig)
-    guidance: GuidanceConfig = dataclasses.field(default_factory=lambda: GuidanceConfig(forward=(-0.7, 1.0)))
+    guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
 
     @property
     def num_cores(self) -> int:

@@ -15,6 +15,10 @@ from beyondmimic_data.guidance.registry import register_cost
 class Joystick:
     """Planar velocity, and optionally yaw rate or heading: half the squared error over steps (v3 eq. 7).
 
+    A walking robot sways: its velocity goes up and down with every footstep. Asked for one velocity at every
+    step of the plan, it can do so by not stepping at all. With a ``sway_weight`` of 0 only the plan's mean
+    counts, and the sway about it is left to the policy.
+
     With a yaw rate the commanded velocity turns with the heading that the rate leads to, so that walking a
     curve is asked for consistently.
     """
@@ -27,6 +31,9 @@ class Joystick:
     """rad, world, scalar or (B,): the heading to hold; ``None`` asks for none."""
     heading_weight: float = 1.0
     """(m/s)^2 / rad^2, how much the heading counts beside the velocity."""
+    sway_weight: float = 1.0
+    """How much a step's velocity and yaw rate count where they differ from the plan's mean error; 1 is the
+    published cost."""
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         """Return the cost (B,)."""
@@ -40,7 +47,7 @@ class Joystick:
         found = prediction.field("root_lin_vel")[..., :2]
         target = self.velocity.to(found).reshape(-1, 1, 2)
         if self.yaw_rate is None:
-            return 0.5 * (found - target).square().sum((1, 2))
+            return self._over_steps(found - target)
         rate = per_robot(self.yaw_rate, found)
         steps = torch.arange(1, found.shape[1] + 1, dtype=found.dtype, device=found.device)
         ahead = steps * prediction.dt
@@ -48,4 +55,9 @@ class Joystick:
         x, y = target[..., 0], target[..., 1]
         turned = torch.stack([c * x - s * y, s * x + c * y], -1)
         turning = prediction.field("root_ang_vel")[..., 2] - rate
-        return 0.5 * (found - turned).square().sum((1, 2)) + 0.5 * turning.square().sum(1)
+        return self._over_steps(torch.cat([found - turned, turning[..., None]], -1))
+
+    def _over_steps(self, error: torch.Tensor) -> torch.Tensor:
+        """Return half the square of errors (B, F, N) of the mean, and of what differs from it, (B,)."""
+        mean = error.mean(1, keepdim=True)
+        return 0.5 * (mean.square() + self.sway_weight * (error - mean).square()).sum((1, 2))

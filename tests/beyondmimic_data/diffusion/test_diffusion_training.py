@@ -75,6 +75,24 @@ def test_the_weights_that_did_best_in_closed_loop_are_written(
     assert [t["score"] for t in record["trials"]] == [0.1, 0.9, 0.2, 0.5, 0.3, 0.4]
 
 
+def test_a_warm_start_that_nothing_beats_is_kept(windows, contract, tiny_config, tmp_path) -> None:
+    config = dataclasses.replace(tiny_config, max_steps=2, check_minutes=0.0)
+    train(windows, config, contract, tmp_path / "start")
+    scores = iter([0.9, 0.1, 0.2])
+    result = train(
+        windows,
+        config,
+        contract,
+        tmp_path / "next",
+        warm_start=tmp_path / "start",
+        judge=lambda policy: {"score": next(scores)},
+    )
+    assert result["best_trial"]["step"] == 0.0
+    for name, value in weights(tmp_path / "start").items():
+        if name.startswith("denoiser."):
+            assert torch.equal(weights(tmp_path / "next")[name], value)
+
+
 def test_a_trial_may_take_the_rest_of_the_minutes(windows, contract, tiny_config, tmp_path) -> None:
     config = dataclasses.replace(tiny_config, max_steps=10**9, minutes=0.005, check_minutes=0.0)
 

@@ -47,6 +47,38 @@ def test_a_held_heading_is_one_in_the_world_and_the_shorter_way_round(predict) -
     assert Joystick(velocity, heading_w=3.1)(looking).tolist() == pytest.approx([0.0, 0.0])
 
 
+def test_without_weight_the_sway_of_steps_costs_nothing(predict) -> None:
+    features = torch.zeros(1, FUTURE, 192, dtype=torch.float64)
+    features[0, :, 187] = 0.3 + 0.2 * torch.tensor([1.0, -1.0] * (FUTURE // 2), dtype=torch.float64)
+    velocity = torch.tensor([0.0, 0.3], dtype=torch.float64)
+    assert float(Joystick(velocity, sway_weight=0.0)(predict(features))) == pytest.approx(0.0, abs=1e-12)
+    assert float(Joystick(velocity)(predict(features))) == pytest.approx(FUTURE * 0.5 * 0.04)
+
+
+def test_gradient_of_sway_in_closed_form(world, columns, descend, spread) -> None:
+    velocity, rate, weight = np.array([0.5, -0.2]), 0.7, 0.3
+    cost = Joystick(torch.tensor(velocity), rate, sway_weight=weight)
+    value, gradient = descend(cost, world)
+
+    angle = rate * np.arange(1, FUTURE + 1) / 50
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    off = columns("root_lin_vel")[..., :2] - np.einsum("xyf,y->fx", turn, velocity)
+    error = np.concatenate([off, columns("root_ang_vel")[..., 2:] - rate], -1)
+    mean = error.mean(1, keepdims=True)
+    expected = 0.5 * FUTURE * (mean**2).sum((1, 2)) + 0.5 * weight * ((error - mean) ** 2).sum((1, 2))
+    np.testing.assert_allclose(value, expected)
+    descent = mean + weight * (error - mean)
+    zero = np.zeros_like(descent[..., :1])
+    np.testing.assert_allclose(
+        gradient,
+        spread(
+            root_lin_vel=np.concatenate([descent[..., :2], zero], -1),
+            root_ang_vel=np.concatenate([zero, zero, descent[..., 2:]], -1),
+        ),
+        atol=1e-12,
+    )
+
+
 def test_gradient_in_closed_form(world, columns, descend, spread) -> None:
     velocity, rate = np.array([[0.5, -0.2], [0.0, 0.3], [-0.4, 0.1]]), np.array([0.7, -1.2, 0.0])
     heading = np.array([1.0, 3.0, -2.0])
