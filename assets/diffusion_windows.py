@@ -49,7 +49,7 @@ class DatasetWindows:
             control_hz: rows a second.
 
         Raises:
-            ConfigError: a weight that is none, or of a skill that the dataset lacks.
+            ConfigError: a weight that is none, or of an unknown skill.
             StoreError: no episode has this noise, or there are fewer hours.
         """
         from storage.dataset_reader import DatasetReader

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from beyondmimic_data.config import named_numbers
+from beyondmimic_data.config import SYNTH_KEYS, named_numbers
 from beyondmimic_data.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ def weighted_starts(starts: Mapping[str, np.ndarray], weights: Sequence[str]) ->
         (W',) int64.
 
     Raises:
-        ConfigError: a weight that is none or of a skill that is not there, or none above 0 where windows are.
+        ConfigError: a weight that is none, or of a skill that is neither there nor synthesised, or none above
+            0 where windows are.
     """
-    given = named_numbers("diffusion.skill_weights", weights, starts)
+    given = named_numbers("diffusion.skill_weights", weights, {*starts, *SYNTH_KEYS})
     shares = {skill: given.get(skill, 1.0) for skill in starts}
     kept = [(part, shares[skill]) for skill, part in starts.items() if len(part) and shares[skill] > 0]
     if not kept:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from beyondmimic_data.config import SynthConfig
+from beyondmimic_data.config import SYNTH_SKILLS, SynthConfig
 from beyondmimic_data.errors import ConfigError, MotionError
 from beyondmimic_data.motions import standing, walking
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
@@ -15,7 +15,6 @@ from beyondmimic_data.motions.walk_commands import walk_commands
 SYNTH_VERSION = "3"
 """Raised by hand when a synthesised motion changes."""
 
-SKILLS = ("stand", "squat", "walk", "locomotion")
 MIN_SECONDS = {"stand": 1.5, "squat": 1.5, "walk": 6.0, "locomotion": 6.0}
 """Shortest clips that leave room for a start and a stop."""
 MAX_SECONDS = 600.0
@@ -90,7 +89,7 @@ def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
     """Synthesise one clip that starts and ends at rest.
 
     Args:
-        skill: one of ``SKILLS``; ``locomotion`` is a longer walk.
+        skill: one of ``SYNTH_SKILLS``; ``locomotion`` is a longer walk.
         config: length and seed; equal values give equal clips.
         control_hz: frames a second.
 
@@ -98,8 +97,8 @@ def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
         ConfigError: an unknown skill, a clip too short to start and stop in, or walking commands beyond
             what the gait can do.
     """
-    if skill not in SKILLS:
-        raise ConfigError("synth.skills", skill, "one of " + ", ".join(SKILLS))
+    if skill not in SYNTH_SKILLS:
+        raise ConfigError("synth.skills", skill, "one of " + ", ".join(SYNTH_SKILLS))
     field = {"walk": "walk_seconds", "locomotion": "locomotion_seconds"}.get(skill, "seconds")
     seconds = getattr(config, field)
     if not MIN_SECONDS[skill] <= seconds <= MAX_SECONDS:
@@ -109,7 +108,7 @@ def synthesise(skill: str, config: SynthConfig, control_hz: float) -> Clip:
         walk = dataclasses.replace(config, walk_seconds=seconds)
         qpos = walking.walk_qpos(walk_commands(walk, control_hz), control_hz)
     else:
-        rng = np.random.default_rng([config.seed, SKILLS.index(skill)])
+        rng = np.random.default_rng([config.seed, SYNTH_SKILLS.index(skill)])
         make = {"stand": standing.stand_qpos, "squat": standing.squat_qpos}[skill]
         qpos = make(frame_times(seconds, control_hz), rng)
     source = {"importer": "synth", "skill": skill, "synth_version": SYNTH_VERSION, "seed": str(config.seed)}

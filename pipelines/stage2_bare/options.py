@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from beyondmimic_data.config import (
+    SYNTH_KEYS,
     DiffusionConfig,
     GuidanceConfig,
     PlanningConfig,
@@ -24,8 +25,6 @@ from beyondmimic_data.errors import ConfigError
 
 SIZES = {"quick": (160, 4), "paper": (512, 6)}
 """Width and layers by name."""
-SKILLS = tuple(f"synth__{name}" for name in ("stand", "squat", "walk", "locomotion"))
-"""Keys of the skills that the shipped tracking policy ``balance`` knows."""
 EPISODE_ROWS = 512
 """Rows of a unit for each of its environments: an episode of ten seconds fits."""
 UNIT_ENVS = (4, 64)
@@ -99,7 +98,7 @@ class Options:
         Raises:
             ConfigError: a share of an unknown skill, or none above 0.
         """
-        given = {skill: s for skill, s in named_numbers("shares", self.shares, SKILLS).items() if s > 0}
+        given = {skill: s for skill, s in named_numbers("shares", self.shares, SYNTH_KEYS).items() if s > 0}
         if not given:
             raise ConfigError("shares", self.shares, "a share above 0")
         return {skill: share / sum(given.values()) for skill, share in given.items()}

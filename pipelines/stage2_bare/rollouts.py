@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beyondmimic_data.config import Preset, Range
+from beyondmimic_data.config import SYNTH_KEYS, Preset, Range
 from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.files import read_json
 from beyondmimic_data.motions.synth import clip_configs, write_clip
@@ -16,7 +16,7 @@ from beyondmimic_data.rollouts.collect import ROW_SLICES, ROW_WIDTH, units_for_h
 from beyondmimic_data.rollouts.workers import CollectionJob
 from beyondmimic_data.tracking import shipped
 from beyondmimic_data.tracking.policy_files import EVALUATION
-from pipelines.stage2_bare.options import SKILLS, Options
+from pipelines.stage2_bare.options import Options
 from storage.device_windows import DeviceWindows
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Rollouts:
         running = []
         with pool.open_pool(self.options.num_cores) as processes:
             # Long clips begin first.
-            for skill in sorted(self.shares, key=SKILLS.index, reverse=True):
+            for skill in sorted(self.shares, key=SYNTH_KEYS.index, reverse=True):
                 name = skill.removeprefix("synth__")
                 configs = clip_configs(name, self.preset.synth)
                 self._clips[skill] = tuple(

@@ -78,6 +78,12 @@ def test_weights_decide_how_often_skills_are_drawn() -> None:
         make(made_rows(), ("run=1",))
 
 
+def test_a_weight_of_a_synthesised_skill_that_did_not_pass_is_no_error() -> None:
+    assert make(made_rows(), ("synth__stand=0.1",)).num_windows("train") == make(made_rows()).num_windows(
+        "train"
+    )
+
+
 def test_equal_seeds_draw_equal_windows() -> None:
     one, other = (make(made_rows()).sample("train", 64, np.random.default_rng(7)) for _ in range(2))
     assert torch.equal(one, other)
