@@ -152,7 +152,7 @@ class ClosedLoop:
         if control.control_hz != policy.contract.control_hz:
             expected = f"{policy.contract.control_hz:g}, the rate the policy was trained at"
             raise ConfigError("control.control_hz", control.control_hz, expected)
-        self.policy = policy
+        self.policy = policy = policy.in_precision(planning.precision)
         self.num_envs = len(starts)
         self.backend = MujocoBackend(self.num_envs, control, feet=feet, num_threads=num_threads)
         policy.contract.require_names(self.backend.joint_names, self.backend.body_names, "simulation")

@@ -1,5 +1,6 @@
 """The diffusion policy: features, normaliser, emphasis, denoiser and contract in one module."""
 
+import copy
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from beyondmimic_data.config import DiffusionConfig
+from beyondmimic_data.config import DiffusionConfig, PlanningPrecision
 from beyondmimic_data.diffusion.contract import Contract
 from beyondmimic_data.diffusion.emphasis import EmphasisProjection
 from beyondmimic_data.diffusion.frames import Frames, frames_from_rows
@@ -58,6 +59,7 @@ class DiffusionPolicy(torch.nn.Module):
         super().__init__()
         require_usable(config)
         self.config, self.contract = config, contract
+        self.precision: PlanningPrecision = "float32"
         self.current = config.past
         self.num_joints = len(contract.joint_names)
         self.representation = Representation(config.representation, contract.joint_names, contract.body_names)
@@ -100,6 +102,24 @@ class DiffusionPolicy(torch.nn.Module):
         """
         if self.config.attention == "full":
             raise ConfigError("diffusion.attention", "full", f"differentiated, which {what} needs")
+
+    def in_precision(self, precision: PlanningPrecision) -> "DiffusionPolicy":
+        """Return this policy, with the same weights, predicting with products of a precision."""
+        view = copy.copy(self)
+        view.precision = precision
+        return view
+
+    def predict(
+        self,
+        states: torch.Tensor,
+        actions: torch.Tensor,
+        state_levels: torch.Tensor,
+        action_levels: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the clean window as ``Denoiser`` does, in float32 whatever the products were made in."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            clean_states, clean_actions = self.denoiser(states, actions, state_levels, action_levels)
+        return clean_states.float(), clean_actions.float()
 
     @property
     def device(self) -> torch.device:

@@ -175,7 +175,7 @@ def denoise(
         levels, next_levels = (r.masked_fill(known.mask, 0) for r in state_rows[row : row + 2])
         action_levels, next_action_levels = action_rows[row : row + 2, :count]
         actions = window.actions[:, :count]
-        clean, clean_actions = policy.denoiser(
+        clean, clean_actions = policy.predict(
             window.states, actions, levels.expand(batch, -1), action_levels.expand(batch, -1)
         )
         features = policy.decode_states(clean)

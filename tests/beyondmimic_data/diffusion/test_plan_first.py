@@ -150,3 +150,12 @@ def test_so_many_actions_are_planned_as_are_executed(policy, history) -> None:
 def test_an_impossible_level_is_named(policy, field, value) -> None:
     with pytest.raises(ConfigError, match=f"planning.{field}"):
         sampler(policy, **{field: value})
+
+
+def test_bfloat16_plans_nearly_the_same_and_leaves_the_policy_as_it_was(policy, history) -> None:
+    exact = sampler(policy).plan(history)
+    coarse = sampler(policy.in_precision("bfloat16")).plan(history)
+    assert coarse.actions.dtype == torch.float32
+    difference = float((coarse.actions - exact.actions).abs().max())
+    assert 0 < difference < 0.05 * float(exact.actions.abs().max())
+    assert torch.equal(sampler(policy).plan(history).actions, exact.actions)
