@@ -17,7 +17,6 @@ Precision = Literal["auto", "float32", "bfloat16"]
 OptimiserName = Literal["adamw", "muon"]
 Attention = Literal["differentiated", "full"]
 PastActions = Literal["noisy", "clean"]
-PlanningPrecision = Literal["float32", "bfloat16"]
 SamplerName = Literal["plan_first", "rolling", "full"]
 NoiseKind = Literal["none", "white", "ou"]
 NOISE_KINDS: tuple[NoiseKind, ...] = ("none", "white", "ou")
@@ -478,8 +477,9 @@ class PlanningConfig:
     """Network calls of ``plan_first`` that denoise the action."""
     execute: int = 1
     """Actions of each plan that are executed before the next one is made; other samplers know one."""
-    precision: PlanningPrecision = "float32"
-    """Of the network's products; ``bfloat16`` is twice as fast on CPUs that multiply it."""
+    precision: Precision = "float32"
+    """Of the network's products; ``auto`` takes bfloat16 for many robots at once where the device has units
+    for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -534,7 +534,7 @@ class ClosedLoopConfig:
     min_success: tuple[str, ...] = ("stand_perturb=0.9", "joystick=0.5")
     """``protocol=rate`` each: success rates that a policy must reach in its report to pass."""
     seeds: int = 50
-    planning: PlanningConfig = PlanningConfig()
+    planning: PlanningConfig = PlanningConfig(precision="auto")
     guidance: GuidanceConfig = GuidanceConfig()
     video_seconds: float = 12.0
     video_width: int = 640

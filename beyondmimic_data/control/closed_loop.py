@@ -73,6 +73,8 @@ class Recording:
     """(S,) wall-clock time of each batch of plans, ms."""
     control_hz: float
     """Control steps a second."""
+    precision: str = "float32"
+    """Of the network's products."""
     command: np.ndarray | None = None
     """(S + 1, N, 3) m/s forward and left, rad/s, commanded at the step that led to the row; NaN in row 0 and
     where nothing was; ``None`` if nothing ever was."""
@@ -152,8 +154,8 @@ class ClosedLoop:
         if control.control_hz != policy.contract.control_hz:
             expected = f"{policy.contract.control_hz:g}, the rate the policy was trained at"
             raise ConfigError("control.control_hz", control.control_hz, expected)
-        self.policy = policy = policy.in_precision(planning.precision)
         self.num_envs = len(starts)
+        self.policy = policy = policy.in_precision(planning.precision, self.num_envs)
         self.backend = MujocoBackend(self.num_envs, control, feet=feet, num_threads=num_threads)
         policy.contract.require_names(self.backend.joint_names, self.backend.body_names, "simulation")
         rng = np.random.default_rng(seed)
@@ -289,6 +291,7 @@ def run(
         network_calls=0 if loop.plan is None else loop.plan.calls,
         plan_ms=np.array(plan_ms),
         control_hz=loop.policy.contract.control_hz,
+        precision="bfloat16" if loop.policy.plans_in_bfloat16 else "float32",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from beyondmimic_data.config import DiffusionConfig, PlanningPrecision
+from beyondmimic_data.config import DiffusionConfig, Precision
 from beyondmimic_data.diffusion.contract import Contract
 from beyondmimic_data.diffusion.emphasis import EmphasisProjection
 from beyondmimic_data.diffusion.frames import Frames, frames_from_rows
@@ -28,6 +28,16 @@ from beyondmimic_data.errors import ConfigError, StoreError
 from beyondmimic_data.files import atomic_path, read_json, write_json
 
 SCHEMA_VERSION = 1
+BFLOAT16_ROBOTS = 8
+"""Fewer robots at once gain nothing from bfloat16: converting the weights takes as long."""
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has units for products of bfloat16, as all GPUs of the last years do."""
+    if device.type != "cpu":
+        return True
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 
 
 def require_usable(config: DiffusionConfig) -> None:
@@ -59,7 +69,7 @@ class DiffusionPolicy(torch.nn.Module):
         super().__init__()
         require_usable(config)
         self.config, self.contract = config, contract
-        self.precision: PlanningPrecision = "float32"
+        self.plans_in_bfloat16 = False
         self.current = config.past
         self.num_joints = len(contract.joint_names)
         self.representation = Representation(config.representation, contract.joint_names, contract.body_names)
@@ -103,10 +113,17 @@ class DiffusionPolicy(torch.nn.Module):
         if self.config.attention == "full":
             raise ConfigError("diffusion.attention", "full", f"differentiated, which {what} needs")
 
-    def in_precision(self, precision: PlanningPrecision) -> "DiffusionPolicy":
-        """Return this policy, with the same weights, predicting with products of a precision."""
+    def in_precision(self, precision: Precision, robots: int) -> "DiffusionPolicy":
+        """Return this policy, with the same weights, predicting with products of a precision.
+
+        Args:
+            precision: ``auto`` is bfloat16 for at least ``BFLOAT16_ROBOTS`` robots where the device has units
+                for it, and float32 elsewhere.
+            robots: that plans are made for at once.
+        """
         view = copy.copy(self)
-        view.precision = precision
+        chosen = robots >= BFLOAT16_ROBOTS and multiplies_bfloat16(self.device)
+        view.plans_in_bfloat16 = chosen if precision == "auto" else precision == "bfloat16"
         return view
 
     def predict(
@@ -117,7 +134,7 @@ class DiffusionPolicy(torch.nn.Module):
         action_levels: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the clean window as ``Denoiser`` does, in float32 whatever the products were made in."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plans_in_bfloat16):
             clean_states, clean_actions = self.denoiser(states, actions, state_levels, action_levels)
         return clean_states.float(), clean_actions.float()
 

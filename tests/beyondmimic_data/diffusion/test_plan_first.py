@@ -154,8 +154,16 @@ def test_an_impossible_level_is_named(policy, field, value) -> None:
 
 def test_bfloat16_plans_nearly_the_same_and_leaves_the_policy_as_it_was(policy, history) -> None:
     exact = sampler(policy).plan(history)
-    coarse = sampler(policy.in_precision("bfloat16")).plan(history)
+    coarse = sampler(policy.in_precision("bfloat16", 1)).plan(history)
     assert coarse.actions.dtype == torch.float32
     difference = float((coarse.actions - exact.actions).abs().max())
     assert 0 < difference < 0.05 * float(exact.actions.abs().max())
     assert torch.equal(sampler(policy).plan(history).actions, exact.actions)
+
+
+def test_bfloat16_is_for_many_robots_where_there_are_units_for_it(policy, monkeypatch) -> None:
+    for units in ("amx_bf16", "avx512_bf16", None):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda units=units: {units: True})
+        assert policy.in_precision("auto", 100).plans_in_bfloat16 == (units is not None)
+        assert not policy.in_precision("auto", 1).plans_in_bfloat16
+        assert not policy.in_precision("float32", 100).plans_in_bfloat16
