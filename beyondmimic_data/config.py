@@ -534,7 +534,7 @@ class ClosedLoopConfig:
     min_success: tuple[str, ...] = ("stand_perturb=0.9", "joystick=0.5")
     """``protocol=rate`` each: success rates that a policy must reach in its report to pass."""
     seeds: int = 50
-    planning: PlanningConfig = PlanningConfig(precision="auto")
+    planning: PlanningConfig = PlanningConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     video_seconds: float = 12.0
     video_width: int = 640

@@ -119,8 +119,11 @@ class Denoiser(nn.Module):
         Returns:
             Clean states (B, T, S) and clean actions (B, n, A).
         """
-        state_tokens = torch.cat([self.encode_state(states), self.levels[state_levels]], -1)
-        action_tokens = torch.cat([self.encode_action(actions), self.levels[action_levels]], -1)
+        # What comes in and goes out keeps its digits in a coarser precision: centimetres a second are steered.
+        with torch.autocast(states.device.type, enabled=False):
+            encoded, acting = self.encode_state(states), self.encode_action(actions)
+        state_tokens = torch.cat([encoded, self.levels[state_levels]], -1)
+        action_tokens = torch.cat([acting, self.levels[action_levels]], -1)
         n = actions.shape[1]
         pairs = torch.stack([state_tokens[:, :n], action_tokens], 2).flatten(1, 2)
         if n == states.shape[1]:
@@ -133,4 +136,5 @@ class Denoiser(nn.Module):
         for block in self.blocks:
             x = block(x, mask)
         state_out = torch.cat([x[:, 0 : 2 * n : 2], x[:, 2 * n :]], 1)
-        return self.state_head(state_out), self.action_head(x[:, 1 : 2 * n : 2])
+        with torch.autocast(states.device.type, enabled=False):
+            return self.state_head(state_out), self.action_head(x[:, 1 : 2 * n : 2])
