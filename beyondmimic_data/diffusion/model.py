@@ -119,7 +119,7 @@ class Denoiser(nn.Module):
         Returns:
             Clean states (B, T, S) and clean actions (B, n, A).
         """
-        # What comes in and goes out keeps its digits in a coarser precision: centimetres a second are steered.
+        # What comes in and goes out keeps its digits in a coarser precision: it steers centimetres a second.
         with torch.autocast(states.device.type, enabled=False):
             encoded, acting = self.encode_state(states), self.encode_action(actions)
         state_tokens = torch.cat([encoded, self.levels[state_levels]], -1)
