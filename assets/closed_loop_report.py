@@ -11,6 +11,7 @@ from assets.diffusion_policy import build_diffusion, diffusion_policy, find_diff
 from assets.presentation import materialised, picture, plain_failures, progress_of, table
 from assets.workspace import Workspace
 from beyondmimic_data import versions
+from beyondmimic_data.cluster import Cluster
 from beyondmimic_data.control.published import PUBLISHED
 from beyondmimic_data.files import read_json
 from storage.artifacts import Artifact, Build, describe
@@ -24,13 +25,13 @@ def find_report(workspace: Workspace, policy: Artifact) -> Artifact | None:
     return workspace.store.find(KIND, ALL, recipes.report_recipe(policy.version, workspace.preset))
 
 
-def build_report(workspace: Workspace, progress: Progress) -> Artifact:
+def build_report(workspace: Workspace, cluster: Cluster, progress: Progress) -> Artifact:
     """Return the report of the present diffusion policy, running its protocols if there is none.
 
     Raises:
         GateError: no skill may teach.
     """
-    policy = build_diffusion(workspace, progress)
+    policy = build_diffusion(workspace, cluster, progress)
 
     def make(build: Build) -> None:
         from beyondmimic_data.control.evaluate import evaluate_closed_loop
@@ -69,11 +70,13 @@ def report_verdict(report: Artifact, workspace: Workspace) -> str | None:
     ),
 )
 def closed_loop_report(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext,
+    workspace: dg.ResourceParam[Workspace],
+    cluster: dg.ResourceParam[Cluster],
 ) -> dg.MaterializeResult:
     """Run the protocols and store their report."""
     with plain_failures():
-        report = build_report(workspace, progress_of(context))
+        report = build_report(workspace, cluster, progress_of(context))
     return materialised(report, _shown(report))
 
 

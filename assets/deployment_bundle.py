@@ -11,6 +11,7 @@ from assets.diffusion_policy import build_diffusion, diffusion_policy
 from assets.presentation import materialised, plain_failures, progress_of, table
 from assets.workspace import Workspace
 from beyondmimic_data import versions
+from beyondmimic_data.cluster import Cluster
 from beyondmimic_data.files import read_json
 from storage.artifacts import Artifact, ArtifactStore, Build, describe
 
@@ -28,15 +29,15 @@ def find_bundle(workspace: Workspace, policy: Artifact, report: Artifact) -> Art
     return workspace.store.find(KIND, ALL, wanted_recipe(workspace, policy, report))
 
 
-def build_deployment(workspace: Workspace, progress: Progress) -> Artifact:
+def build_deployment(workspace: Workspace, cluster: Cluster, progress: Progress) -> Artifact:
     """Return the bundle of the present diffusion policy, exporting it if there is none.
 
     Raises:
         GateError: no skill may teach.
         BeyondMimicError: the export computes something else than the policy.
     """
-    report = build_report(workspace, progress)
-    policy = build_diffusion(workspace, progress)
+    report = build_report(workspace, cluster, progress)
+    policy = build_diffusion(workspace, cluster, progress)
 
     def make(build: Build) -> None:
         from beyondmimic_data.deploy.bundle import ClosedLoopVerdict, build_bundle
@@ -84,11 +85,13 @@ def ancestry(store: ArtifactStore, artifact: Artifact) -> list[dict[str, str]]:
     ),
 )
 def deployment_bundle(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext,
+    workspace: dg.ResourceParam[Workspace],
+    cluster: dg.ResourceParam[Cluster],
 ) -> dg.MaterializeResult:
     """Export the diffusion policy and prove the export."""
     with plain_failures():
-        bundle = build_deployment(workspace, progress_of(context))
+        bundle = build_deployment(workspace, cluster, progress_of(context))
     return materialised(bundle, _shown(bundle))
 
 

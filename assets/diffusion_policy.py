@@ -1,6 +1,6 @@
 """Stage 2: one state-action diffusion policy for all skills."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -11,10 +11,16 @@ from assets.presentation import materialised, picture, plain_failures, progress_
 from assets.warm_start import Start, shipped_start, start_of
 from assets.workspace import Workspace
 from beyondmimic_data import versions
+from beyondmimic_data.cluster import Cluster
 from beyondmimic_data.diffusion.policy_files import TRAINING
 from beyondmimic_data.diffusion.shipped import shipped_diffusion
 from beyondmimic_data.files import read_json
 from storage.artifacts import Artifact, Build, describe
+
+if TYPE_CHECKING:
+    from assets.diffusion_windows import DatasetWindows
+    from beyondmimic_data.diffusion.train import Judge
+    from beyondmimic_data.diffusion.windows import WindowSource
 
 KIND = "diffusion"
 
@@ -43,7 +49,7 @@ def wanted_recipe(workspace: Workspace, dataset_artifact: Artifact) -> str:
     return recipes.warm_started(base, start.version if start else None)
 
 
-def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
+def build_diffusion(workspace: Workspace, cluster: Cluster, progress: Progress) -> Artifact:
     """Return the diffusion policy of the present dataset, training it if there is none.
 
     Training starts from the last diffusion policy, or the one that ships, where its architecture allows.
@@ -59,30 +65,48 @@ def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
     start = find_start(workspace)
     base = recipes.diffusion_base(data.version, workspace.preset)
 
-    def make(build: Build) -> None:
+    def open_windows() -> "DatasetWindows":
         from assets.diffusion_windows import DatasetWindows
-        from beyondmimic_data.control.judge import ClosedLoopJudge
-        from beyondmimic_data.diffusion.contract import g1_contract
-        from beyondmimic_data.diffusion.train import recorded_windows, train
 
-        windows = DatasetWindows(data, config.window, config.skill_weights)
-        contract = g1_contract(workspace.preset.control)
-        contract.require_names(windows.joint_names, windows.body_names, str(data.path))
-        judge = ClosedLoopJudge(
+        return DatasetWindows(data, config.window, config.skill_weights)
+
+    def make_judge(windows: "WindowSource") -> "Judge":
+        from beyondmimic_data.control.judge import ClosedLoopJudge
+        from beyondmimic_data.diffusion.train import recorded_windows
+
+        return ClosedLoopJudge(
             recorded_windows(windows, config.seed),
             workspace.preset,
             runs=config.check_runs,
             latency_ms=rolled_out_latency(data, workspace),
         )
-        figures = train(
-            windows,
-            config,
-            contract,
-            build.path,
-            warm_start=start.path if start else None,
-            progress=lambda point: progress(_line(point)),
-            judge=judge,
-        )
+
+    def make(build: Build) -> None:
+        from beyondmimic_data.diffusion.contract import g1_contract
+        from beyondmimic_data.diffusion.train import train
+        from beyondmimic_data.diffusion.train_together import Job, train_together
+
+        windows = open_windows()
+        contract = g1_contract(workspace.preset.control)
+        contract.require_names(windows.joint_names, windows.body_names, str(data.path))
+
+        def show(point: dict[str, float]) -> None:
+            progress(_line(point))
+
+        warm_start = start.path if start else None
+        if config.workers > 1:
+            job = Job(open_windows, make_judge, config, contract, build.path, warm_start)
+            figures = train_together(job, cluster, show)
+        else:
+            figures = train(
+                windows,
+                config,
+                contract,
+                build.path,
+                warm_start=warm_start,
+                progress=show,
+                judge=make_judge(windows),
+            )
         build.meta |= {
             "parents": [describe(data)],
             "base": base,
@@ -108,11 +132,13 @@ def build_diffusion(workspace: Workspace, progress: Progress) -> Artifact:
     ),
 )
 def diffusion_policy(
-    context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]
+    context: dg.AssetExecutionContext,
+    workspace: dg.ResourceParam[Workspace],
+    cluster: dg.ResourceParam[Cluster],
 ) -> dg.MaterializeResult:
     """Train and store the diffusion policy."""
     with plain_failures():
-        artifact = build_diffusion(workspace, progress_of(context))
+        artifact = build_diffusion(workspace, cluster, progress_of(context))
     return materialised(artifact, _shown(artifact), recipe=artifact.meta["base"])
 
 

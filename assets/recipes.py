@@ -79,7 +79,7 @@ def dataset_recipe(included: Sequence[tuple[str, str]], preset: Preset) -> str:
 
 def diffusion_base(dataset_version: str, preset: Preset) -> str:
     """Return the recipe of a diffusion policy before it is known where it starts from."""
-    config = _without(preset.diffusion, "shipped_start")
+    config = _without(preset.diffusion, "shipped_start", "workers")
     parts = ["diffusion_policy", versions.DIFFUSION, dataset_version, config, preset.control]
     if preset.diffusion.check_minutes is not None:
         # Trials choose the weights, and these decide what is tried.

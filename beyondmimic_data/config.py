@@ -453,6 +453,9 @@ class DiffusionConfig:
     """Robots of a trial."""
     min_upright: float = 0.9
     """Share of the time that robots must be up in the best trial."""
+    workers: int = 1
+    """Processes that train together, each on its share of every batch; Ray Train starts them, with a GPU each
+    where the cluster has as many. Several want one file system."""
     seed: int = 42
 
     @property

@@ -11,8 +11,8 @@ from torch import nn
 
 from beyondmimic_data.config import PpoConfig, Preset, quick
 from beyondmimic_data.motions.synth import synthesise
+from beyondmimic_data.rank import Rank
 from beyondmimic_data.sim.mujoco_backend import TraceEvent
-from beyondmimic_data.tracking.ranks import Rank
 from beyondmimic_data.tracking.trainer import Trainer, lead
 
 _METHOD_UPDATE = {

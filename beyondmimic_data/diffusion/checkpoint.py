@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ class TrainingState:
     def _parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         return list(self.policy.denoiser.named_parameters())
 
-    def save(self, folder: Path, fingerprint: str) -> None:
-        """Write the checkpoint atomically."""
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return weights, averages and what the optimiser remembers, on the CPU."""
         tensors = {f"policy.{k}": v for k, v in self.policy.state_dict().items()}
         for index, (name, parameter) in enumerate(self._parameters()):
             average = self.average.values[index]
@@ -62,6 +63,25 @@ class TrainingState:
                 tensors[f"best.{name}"] = self.best[index]
             for moment, value in self.optimiser.moments(parameter).items():
                 tensors[f"{moment}.{name}"] = value
+        return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take up what ``tensors`` returned."""
+        self.policy.load_state_dict(
+            {k.removeprefix("policy."): v for k, v in tensors.items() if k.startswith("policy.")}
+        )
+        self.best = []
+        for index, (name, parameter) in enumerate(self._parameters()):
+            self.average.values[index].copy_(tensors[f"average.{name}"])
+            if f"best.{name}" in tensors:
+                self.best.append(tensors[f"best.{name}"].to(parameter.device))
+            moments = {m: tensors[f"{m}.{name}"] for m in MOMENTS if f"{m}.{name}" in tensors}
+            if moments:
+                self.optimiser.restore(parameter, moments)
+
+    def save(self, folder: Path, fingerprint: str) -> None:
+        """Write the checkpoint atomically."""
+        tensors = self.tensors()
         tensors["generator"] = self.generator.get_state()
         tensors["default_generator"] = torch.get_rng_state()
         document = {
@@ -69,9 +89,8 @@ class TrainingState:
             "rng": self.rng.bit_generator.state,
             **{f: getattr(self, f) for f in RECORDED_FIELDS},
         }
-        cpu = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         with atomic_path(folder / CHECKPOINT) as temporary:
-            safetensors.torch.save_file(cpu, temporary, {"training": json.dumps(document)})
+            safetensors.torch.save_file(tensors, temporary, {"training": json.dumps(document)})
 
     def restore(self, folder: Path, fingerprint: str) -> bool:
         """Take up a checkpoint; returns whether there was one.
@@ -95,14 +114,5 @@ class TrainingState:
             setattr(self, field, value)
         self.generator.set_state(tensors.pop("generator"))
         torch.set_rng_state(tensors.pop("default_generator"))
-        self.policy.load_state_dict(
-            {k.removeprefix("policy."): v for k, v in tensors.items() if k.startswith("policy.")}
-        )
-        for index, (name, parameter) in enumerate(self._parameters()):
-            self.average.values[index].copy_(tensors[f"average.{name}"])
-            if f"best.{name}" in tensors:
-                self.best.append(tensors[f"best.{name}"].to(parameter.device))
-            moments = {m: tensors[f"{m}.{name}"] for m in MOMENTS if f"{m}.{name}" in tensors}
-            if moments:
-                self.optimiser.restore(parameter, moments)
+        self.load(tensors)
         return True

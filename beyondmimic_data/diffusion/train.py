@@ -27,9 +27,10 @@ from beyondmimic_data.diffusion.pictures import plot_training
 from beyondmimic_data.diffusion.policy import DiffusionPolicy
 from beyondmimic_data.diffusion.policy_files import ARCHITECTURE_FIELDS, TRAINING
 from beyondmimic_data.diffusion.windows import TRAIN, VALIDATION, RecordedWindows, WindowSource
-from beyondmimic_data.errors import BeyondMimicError, StoreError
+from beyondmimic_data.errors import BeyondMimicError, ConfigError, StoreError
 from beyondmimic_data.files import write_json
 from beyondmimic_data.hashing import hash_value
+from beyondmimic_data.rank import ALONE, Rank
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def train(
     judge: Judge | None = None,
     device: torch.device | str | None = None,
     compiled: bool = False,
+    rank: Rank = ALONE,
 ) -> dict[str, Any]:
     """Train a diffusion policy and write it into a folder.
 
@@ -87,16 +89,21 @@ def train(
             a warm start; the weights with the highest score are what is written. Without one the last are.
         device: where to train; a GPU if there is one.
         compiled: have torch compile the network, which takes a minute and pays in long runs.
+        rank: one of several processes that each take a share of every batch. The first alone tries, reports
+            and writes; all return its figures.
 
     Returns:
         Figures of the run: ``steps, samples, minutes, samples_per_s, loss, validation, parameters, ...``.
 
     Raises:
-        ConfigError: the windows lack a column, or the configuration cannot be used.
+        ConfigError: the windows lack a column, the configuration cannot be used, or ``config.workers`` is not
+            the number of ranks.
         StoreError: there is no training window, a window is not finite, or a checkpoint cannot be used.
         BeyondMimicError: the loss stayed non-finite.
     """
     require_columns(windows.columns, config.action_label)
+    if config.workers != rank.count:
+        raise ConfigError("diffusion.workers", config.workers, f"{rank.count}: as many train here")
     if windows.num_windows(TRAIN) == 0:
         raise StoreError("the dataset holds no training window; collect longer episodes, or more of them")
     process.prepare(torch.get_num_threads())
@@ -106,12 +113,13 @@ def train(
         torch.manual_seed(config.seed)
         state = _initial_state(windows, config, contract, warm_start, device)
         fingerprint = hash_value([config, contract, str(warm_start)])
-        if state.restore(folder, fingerprint):
+        if rank.leads and state.restore(folder, fingerprint):
             log.info("training goes on at step %d, after %.1f minutes", state.step, state.seconds / 60)
+        _begin_alike(state, rank)
         if compiled:
             state.policy.denoiser.compile()
-        _optimise(state, windows, folder, fingerprint, progress, judge, started)
-    return _finish(state, windows, folder)
+        _optimise(state, windows, folder, fingerprint, progress, judge, started, rank)
+    return dict(rank.receive(_finish(state, windows, folder) if rank.leads else None))
 
 
 def _initial_state(
@@ -147,6 +155,20 @@ def _initial_state(
             "precision": why,
         },
     )
+
+
+def _begin_alike(state: TrainingState, rank: Rank) -> None:
+    """Give the other ranks the first one's weights, and each its own windows and noise."""
+    if rank.count == 1:
+        return
+    shared = rank.receive((state.step, state.notes, state.tensors()) if rank.leads else None)
+    if rank.leads:
+        return
+    state.step, state.notes, tensors = shared
+    state.load(tensors)
+    seed = [state.policy.config.seed, rank.number, state.step]
+    state.rng = np.random.default_rng(seed)
+    state.generator.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
 
 
 def _use_bfloat16(policy: DiffusionPolicy, device: torch.device) -> tuple[bool, str]:
@@ -220,7 +242,11 @@ def _draw(
 
 
 def training_tokens(
-    policy: DiffusionPolicy, windows: WindowSource, rng: np.random.Generator, generator: torch.Generator
+    policy: DiffusionPolicy,
+    windows: WindowSource,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+    rank: Rank = ALONE,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sample one training batch: represented, some of it mirrored, normalised.
 
@@ -229,6 +255,7 @@ def training_tokens(
         windows: where windows come from.
         rng: draws windows.
         generator: draws which of them are mirrored.
+        rank: takes its share of the batch.
 
     Returns:
         States (B, T, D') and actions (B, T, J) in the space of the diffusion.
@@ -237,7 +264,7 @@ def training_tokens(
         StoreError: a value is not finite.
     """
     config = policy.config
-    features, actions = _draw(policy, windows, TRAIN, config.batch_size, rng)
+    features, actions = _draw(policy, windows, TRAIN, rank.share(config.batch_size), rng)
     if config.mirror:
         chosen = torch.rand(len(features), 1, 1, generator=generator, device=policy.device) < 0.5
         features = torch.where(chosen, policy.representation.mirror_states(features), features)
@@ -253,6 +280,7 @@ def _optimise(
     progress: Progress | None,
     judge: Judge | None,
     started: float,
+    rank: Rank,
 ) -> None:
     """Run steps until the budget is spent, logging, trying and saving on the way."""
     config = state.policy.config
@@ -261,17 +289,20 @@ def _optimise(
     first_step, recent, bad = state.step, [], 0
     unread: list[torch.Tensor] = []
     warm = state.notes["warm_start"]["used"]
-    if config.check_minutes is None:
+    if config.check_minutes is None or not rank.leads:
         judge = None
     if judge is not None and warm and not state.trials:
         _try(state, judge)  # what a training starts from may be better than all that it comes to
         tried = logged = time.monotonic()
         state.seconds = before + tried - started
-    while (done := _fraction_done(state, config)) < 1.0:
+    while (done := rank.hear(_fraction_done(state, config))) < 1.0:
         rate = learning_rate(config, state.step, done, warm=warm)
-        unread.append(_step(state, windows, rate))
+        unread.append(_step(state, windows, rate, rank))
         state.step += 1
         if len(unread) < READ_EVERY[state.policy.device.type] and state.step < config.max_steps:
+            continue
+        if not rank.leads:
+            unread = []
             continue
         for loss in torch.stack(unread).tolist():
             if np.isfinite(loss):
@@ -320,25 +351,38 @@ def _fraction_done(state: TrainingState, config: DiffusionConfig) -> float:
     return steps if config.minutes is None else max(steps, state.seconds / (60 * config.minutes))
 
 
-def _step(state: TrainingState, windows: WindowSource, rate: float) -> torch.Tensor:
+def _step(state: TrainingState, windows: WindowSource, rate: float, rank: Rank) -> torch.Tensor:
     """Take one optimiser step, which changes no weight if the loss is not finite; returns the loss, ().
 
     Nothing in it waits for the device but Muon.
     """
     policy, config = state.policy, state.policy.config
-    tokens = training_tokens(policy, windows, state.rng, state.generator)
+    tokens = training_tokens(policy, windows, state.rng, state.generator, rank)
     policy.train()
     batch = draw_noise(*tokens, config, state.generator)
     with torch.autocast(policy.device.type, torch.bfloat16, enabled=state.notes["bfloat16"]):
         total = diffusion_loss(policy, batch).total
-    loss = total.detach()
     total.backward()
+    loss = _average_over_ranks(policy.denoiser, total.detach(), len(tokens[0]) / config.batch_size, rank)
     if config.max_grad_norm > 0:
         torch.nn.utils.clip_grad_norm_(policy.denoiser.parameters(), config.max_grad_norm)
     state.optimiser.step(rate, loss)
     state.average.update(state.step)
     state.optimiser.zero_grad()
     return loss
+
+
+def _average_over_ranks(
+    denoiser: torch.nn.Module, loss: torch.Tensor, share: float, rank: Rank
+) -> torch.Tensor:
+    """Replace gradients by those of the whole batch, and return its loss (); one message for all of them."""
+    if rank.count == 1:
+        return loss
+    gradients = [p.grad for p in denoiser.parameters() if p.grad is not None]
+    whole = rank.total(torch.cat([share * x.flatten() for x in (*gradients, loss)]))
+    for gradient, value in zip(gradients, whole.split([g.numel() for g in gradients] + [1])):
+        gradient.copy_(value.view_as(gradient))
+    return whole[-1]
 
 
 def _report(

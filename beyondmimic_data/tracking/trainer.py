@@ -17,6 +17,7 @@ from beyondmimic_data import process
 from beyondmimic_data.config import PpoConfig, Preset, TrainingConfig
 from beyondmimic_data.errors import BeyondMimicError, ConfigError
 from beyondmimic_data.motions.clip import Clip
+from beyondmimic_data.rank import ALONE, Rank
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
 from beyondmimic_data.tracking.mirror import TaskMirror
 from beyondmimic_data.tracking.policy import (
@@ -27,7 +28,7 @@ from beyondmimic_data.tracking.policy import (
     save_weights,
     split_state,
 )
-from beyondmimic_data.tracking.ranks import ALONE, Rank, together
+from beyondmimic_data.tracking.ranks import together
 from beyondmimic_data.tracking.vec_env import TrackingVecEnv
 
 ENVS_PER_RANK = 128

@@ -12,8 +12,9 @@ import torch
 
 from beyondmimic_data.config import Preset, get_preset
 from beyondmimic_data.errors import BeyondMimicError
+from beyondmimic_data.rank import ALONE, Rank
 from beyondmimic_data.tracking import train
-from beyondmimic_data.tracking.ranks import ALONE, Rank, RankLostError, together
+from beyondmimic_data.tracking.ranks import RankLostError, together
 from beyondmimic_data.tracking.train import train_policy
 from beyondmimic_data.tracking.trainer import ENVS_PER_RANK, Trainer, lead, rank_count
 
