@@ -181,6 +181,7 @@ def default_options(size: str | None) -> Options:
             dropout=0.0,
             action_label="action_noise_free",
             shared_levels=0.5,
+            skill_weights=(),  # the hours are dealt out already
             batch_size=512,
             # Wider networks take smaller steps; 1e-3 is what 128 wide was tuned with.
             learning_rate=1e-3 * min(1.0, (128 / width) ** 0.5),

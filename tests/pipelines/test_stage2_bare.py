@@ -123,9 +123,12 @@ def test_units_are_small_enough_for_all_cores_and_hold_the_hours() -> None:
 
 
 def test_the_size_decides_the_defaults() -> None:
-    quick, paper, other = (default_options(size).diffusion for size in ("quick", "paper", "256x4"))
-    assert [(c.embedding, c.layers) for c in (quick, paper, other)] == [(128, 3), (512, 6), (256, 4)]
-    assert quick.learning_rate == pytest.approx(2 * paper.learning_rate)
+    quick, paper, other, small = (
+        default_options(size).diffusion for size in ("quick", "paper", "256x4", "128x3")
+    )
+    assert [(c.embedding, c.layers) for c in (quick, paper, other)] == [(160, 4), (512, 6), (256, 4)]
+    assert small.learning_rate == pytest.approx(2 * paper.learning_rate)
+    assert quick.skill_weights == ()
 
 
 @pytest.fixture
