@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets.dataset import dataset, not_empty
 from assets.diffusion_policy import diffusion_policy
+from beyondmimic_data.cluster import Cluster
 
 
 def test_an_empty_dataset_fails_its_check_and_stops_the_graph(stage):
@@ -14,7 +15,10 @@ def test_an_empty_dataset_fails_its_check_and_stops_the_graph(stage):
     result = dg.materialize(
         [dataset, not_empty, diffusion_policy],
         instance=stage.instance,
-        resources={"workspace": dg.ResourceDefinition.hardcoded_resource(stage.workspace)},
+        resources={
+            "workspace": dg.ResourceDefinition.hardcoded_resource(stage.workspace),
+            "cluster": dg.ResourceDefinition.hardcoded_resource(Cluster()),
+        },
         raise_on_error=False,
     )
     assert not result.success
