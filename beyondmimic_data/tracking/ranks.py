@@ -77,7 +77,9 @@ def together(count: int, follow: Callable[..., None], *args: Any) -> Iterator[Ra
             for other in others:
                 other.join(_LEAVING_SECONDS)
                 if other.is_alive():
+                    log.debug("process %d has not ended by itself", other.pid)
                     other.kill()
+                    other.join()
 
 
 def _run(rank: Rank, path: Path, follow: Callable[..., None], args: tuple[Any, ...]) -> None:
@@ -92,6 +94,9 @@ def _run(rank: Rank, path: Path, follow: Callable[..., None], args: tuple[Any, .
         if not isinstance(error, BeyondMimicError) and not _another_has_gone(error):
             raise
         log.debug("rank %d ends: %s", rank.number, error)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _another_has_gone(error: RuntimeError) -> bool:
