@@ -474,8 +474,6 @@ class PlanningConfig:
     """Network calls of ``plan_first`` that denoise states."""
     start_level: int = 12
     """Level to which ``plan_first`` noises the last plan to start from it; METHOD 2.8 has 15 for states."""
-    end_level: int = 0
-    """Level of the states while ``plan_first`` tells the action from them: 0 takes the plan as it is."""
     action_calls: int = 2
     """Network calls of ``plan_first`` that denoise the action."""
     execute: int = 1

@@ -42,6 +42,16 @@ class OnnxDenoiser(nn.Module):
         states, actions = self.session.run(None, feed)
         return torch.from_numpy(states), torch.from_numpy(actions)
 
+    def see_states(self, *states_and_levels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Keep what ``clean_actions`` gives to the file, which knows whole windows."""
+        return states_and_levels
+
+    def clean_actions(
+        self, seen: tuple[torch.Tensor, ...], actions: torch.Tensor, levels: torch.Tensor
+    ) -> torch.Tensor:
+        """Run the file on a whole window."""
+        return self(seen[0], actions, seen[1], levels)[1]
+
 
 @torch.no_grad()
 def check_parity(

@@ -5,6 +5,7 @@ attends to states and actions up to step i. So a plan of states never depends on
 future states reaches the current action through the hidden current state, from the second layer on.
 """
 
+import dataclasses
 import math
 
 import torch
@@ -48,9 +49,20 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Map tokens (B, L, E) under a mask (L, L)."""
+        return self.attend(x, *self.project(x), mask)
+
+    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return queries, keys and values (B, heads, L, E / heads) of tokens (B, L, E)."""
         batch, length, width = x.shape
         qkv = self.query_key_value(self.attention_norm(x))
         q, k, v = qkv.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
+
+    def attend(
+        self, x: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Map tokens (B, L, E) of these queries, that look at M keys under a mask (L, M)."""
+        batch, length, width = x.shape
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         x = x + self._drop(self.attention_out(attended.transpose(1, 2).reshape(batch, length, width)))
@@ -58,6 +70,14 @@ class Block(nn.Module):
 
     def _drop(self, x: torch.Tensor) -> torch.Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+@dataclasses.dataclass(frozen=True)
+class SeenStates:
+    """What actions see of the states of B windows: they look at states, and no state at them."""
+
+    keys_and_values: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    """(B, heads, T, E / heads) twice, one pair a block."""
 
 
 class Denoiser(nn.Module):
@@ -138,3 +158,40 @@ class Denoiser(nn.Module):
         state_out = torch.cat([x[:, 0 : 2 * n : 2], x[:, 2 * n :]], 1)
         with torch.autocast(states.device.type, enabled=False):
             return self.state_head(state_out), self.action_head(x[:, 1 : 2 * n : 2])
+
+    def _attention_blocks(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    def see_states(self, states: torch.Tensor, state_levels: torch.Tensor) -> SeenStates:
+        """Return what ``clean_actions`` needs of states (B, T, S) at levels (B, T); in evaluation mode.
+
+        Needs differentiated attention. Several calls for actions beside the same states then cost those of
+        the actions alone.
+        """
+        with torch.autocast(states.device.type, enabled=False):
+            encoded = self.encode_state(states)
+        x = torch.cat([encoded, self.levels[state_levels]], -1) + self.position[0::2]
+        mask, seen = self.mask[0::2, 0::2], []
+        for block in self._attention_blocks():
+            q, k, v = block.project(x)
+            seen.append((k, v))
+            if len(seen) < len(self.blocks):  # of the last block no action sees more
+                x = block.attend(x, q, k, v, mask)
+        return SeenStates(tuple(seen))
+
+    def clean_actions(
+        self, seen: SeenStates, actions: torch.Tensor, action_levels: torch.Tensor
+    ) -> torch.Tensor:
+        """Predict clean actions (B, n, A) as ``forward`` does, of noisy ones and the states that are seen."""
+        with torch.autocast(actions.device.type, enabled=False):
+            acting = self.encode_action(actions)
+        n = actions.shape[1]
+        tokens = slice(1, 2 * n, 2)
+        x = torch.cat([acting, self.levels[action_levels]], -1) + self.position[tokens]
+        rows = self.mask[tokens]
+        mask = torch.cat([rows[:, 0::2], rows[:, tokens]], 1)
+        for block, (keys, values) in zip(self._attention_blocks(), seen.keys_and_values, strict=True):
+            q, k, v = block.project(x)
+            x = block.attend(x, q, torch.cat([keys, k], 2), torch.cat([values, v], 2), mask)
+        with torch.autocast(actions.device.type, enabled=False):
+            return self.action_head(x)

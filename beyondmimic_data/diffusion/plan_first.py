@@ -4,12 +4,15 @@ States attend to no action (METHOD 2.3), so a plan of states can be made, and gu
 Then the actions are denoised from pure noise with the planned states held. So the executed action is the one
 that leads into the guided plan, and what earlier actions were cannot speak against it: in the published loops
 states and actions come down together, and the action follows what the plan was before guidance had moved it.
-A call without action tokens is also cheaper.
+A call without action tokens is also cheaper, and those for the action need no state tokens: what they see of
+the plan does not change.
 
 From the second control step on, the plan starts from the last one: moved to the new character frame, shifted
 by one step, and noised to ``PlanningConfig.start_level``. That keeps what guidance had reached.
 """
 
+import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -22,27 +25,19 @@ from beyondmimic_data.diffusion.sampler import Guidance, Keyframes, Noise, Noise
 from beyondmimic_data.errors import ConfigError
 
 
-def plan_first_table(
-    window: int, actions: int, steps: int, config: PlanningConfig, start: int, fresh: int
-) -> NoiseTable:
-    """Return the levels of one plan of so many states and actions.
+def state_table(window: int, steps: int, calls: int, start: int, fresh: int) -> NoiseTable:
+    """Return the levels of one plan of so many states, and no action.
 
-    States fall evenly from ``start`` to ``config.end_level`` in ``config.state_calls`` calls, the last
-    ``fresh`` ones, which are pure noise, from ``steps``. Then actions fall from ``steps`` to 0 in
-    ``config.action_calls`` calls while the states stay.
+    They fall evenly from ``start`` to 0, the last ``fresh`` ones, which are pure noise, from ``steps``.
     """
+    states = _fall(start, calls)[:, None].repeat(1, window)
+    states[:, window - fresh :] = _fall(steps, calls)[:, None]
+    return NoiseTable(states, torch.zeros(calls + 1, 0, dtype=torch.long), (0,) * calls)
 
-    def fall(first: int, last: int, calls: int) -> torch.Tensor:
-        return torch.linspace(first, last, calls + 1).round().long()
 
-    held = torch.full((config.action_calls,), config.end_level)
-    known = torch.cat([fall(start, config.end_level, config.state_calls), held])
-    new = torch.cat([fall(steps, config.end_level, config.state_calls), held])
-    states = known[:, None].repeat(1, window)
-    states[:, window - fresh :] = new[:, None]
-    acting = torch.cat([torch.full((config.state_calls,), steps), fall(steps, 0, config.action_calls)])
-    counts = (0,) * config.state_calls + (actions,) * config.action_calls
-    return NoiseTable(states, acting[:, None].repeat(1, window), counts)
+def _fall(start: int, calls: int) -> torch.Tensor:
+    """Return (calls + 1,) levels from ``start`` evenly to 0."""
+    return torch.linspace(start, 0, calls + 1).round().long()
 
 
 def _begun_anew(first: NoiseTable, later: NoiseTable, new: torch.Tensor) -> NoiseTable:
@@ -65,7 +60,6 @@ class PlanFirstSampler:
         steps, window = policy.config.denoise_steps, policy.config.window
         for name, low, high in (
             ("start_level", 1, steps),
-            ("end_level", 0, config.start_level - 1),
             ("state_calls", 1, steps),
             ("action_calls", 1, steps),
             ("execute", 1, policy.config.action_horizon + 1),
@@ -75,10 +69,11 @@ class PlanFirstSampler:
                 raise ConfigError(f"closed_loop.planning.{name}", found, f"{low} to {high}")
         self.policy, self.noise, self.execute = policy, noise, config.execute
         self.num_actions = policy.current + self.execute
-        self.first = plan_first_table(window, self.num_actions, steps, config, steps, self.execute)
-        self.later = plan_first_table(
-            window, self.num_actions, steps, config, config.start_level, self.execute
+        self.first, self.later = (
+            state_table(window, steps, config.state_calls, start, self.execute)
+            for start in (steps, config.start_level)
         )
+        self.action_levels = _fall(steps, config.action_calls).to(policy.device)
         self._last: Plan | None = None
         self._forgotten: set[int] = set()
 
@@ -119,6 +114,21 @@ class PlanFirstSampler:
                 kept = torch.where(new.to(policy.device)[:, None, None], states, kept)
             states = kept
         self._forgotten.clear()
-        plan = denoise(policy, Window(states, actions), table, history, self.noise, guidance, keyframes)
-        self._last = plan
-        return plan
+        window = Window(states, actions[:, :0])
+        plan = denoise(policy, window, table, history, self.noise, guidance, keyframes)
+        told = policy.decode_actions(self._actions(window.states, actions))
+        self._last = dataclasses.replace(plan, actions=told, calls=plan.calls + len(self.action_levels) - 1)
+        return self._last
+
+    @torch.no_grad()
+    def _actions(self, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """Denoise actions (B, n, J) from pure noise beside clean states (B, T, D')."""
+        policy, batch = self.policy, len(states)
+        seen = policy.see_states(
+            states, torch.zeros(states.shape[:2], dtype=torch.long, device=policy.device)
+        )
+        for level, next_level in itertools.pairwise(self.action_levels.expand(self.num_actions, -1).T):
+            clean = policy.predict_actions(seen, actions, level.expand(batch, -1))
+            mean, std = policy.schedule.posterior(actions, clean.clamp(-1, 1), level, next_level)
+            actions = mean + std * self.noise(tuple(mean.shape))
+        return actions

@@ -14,7 +14,7 @@ from beyondmimic_data.config import DiffusionConfig, Precision
 from beyondmimic_data.diffusion.contract import Contract
 from beyondmimic_data.diffusion.emphasis import EmphasisProjection
 from beyondmimic_data.diffusion.frames import Frames, frames_from_rows
-from beyondmimic_data.diffusion.model import Denoiser
+from beyondmimic_data.diffusion.model import Denoiser, SeenStates
 from beyondmimic_data.diffusion.normaliser import RangeNormaliser
 from beyondmimic_data.diffusion.policy_files import CONFIG, WEIGHTS
 from beyondmimic_data.diffusion.representation import (
@@ -134,9 +134,24 @@ class DiffusionPolicy(torch.nn.Module):
         action_levels: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the clean window as ``Denoiser`` does, in float32 whatever the products were made in."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plans_in_bfloat16):
+        with self._precision():
             clean_states, clean_actions = self.denoiser(states, actions, state_levels, action_levels)
         return clean_states.float(), clean_actions.float()
+
+    def see_states(self, states: torch.Tensor, state_levels: torch.Tensor) -> SeenStates:
+        """Return what ``predict_actions`` needs of states, as ``Denoiser.see_states`` does."""
+        with self._precision():
+            return self.denoiser.see_states(states, state_levels)
+
+    def predict_actions(
+        self, seen: SeenStates, actions: torch.Tensor, action_levels: torch.Tensor
+    ) -> torch.Tensor:
+        """Return clean actions as ``Denoiser.clean_actions`` does, in float32."""
+        with self._precision():
+            return self.denoiser.clean_actions(seen, actions, action_levels).float()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.plans_in_bfloat16)
 
     @property
     def device(self) -> torch.device:

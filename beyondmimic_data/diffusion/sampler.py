@@ -155,7 +155,7 @@ def denoise(
 
     Args:
         policy: trained policy in evaluation mode.
-        window: noisy tokens at the table's first row; changed in place.
+        window: noisy tokens at the table's first row; changed in place, to what the plan holds.
         table: levels of every call.
         history: past and current states (B, past + 1, ...) in the world.
         noise: source of the noise of each step.
@@ -196,8 +196,10 @@ def denoise(
     # A state that has come down to 0 is what the plan holds; a later call only predicts it once more.
     finished = (state_rows[table.calls] == 0) | known.mask
     clean = torch.where(finished[..., None], window.states, clean)
-    clean = torch.where(known.mask[..., None], known.states, clean)
-    return Plan(policy.decode_states(clean), policy.decode_actions(window.actions), frame, table.calls)
+    window.states = torch.where(known.mask[..., None], known.states, clean)
+    return Plan(
+        policy.decode_states(window.states), policy.decode_actions(window.actions), frame, table.calls
+    )
 
 
 def _known_states(observed: torch.Tensor, keyframes: Keyframes | None, like: torch.Tensor) -> Keyframes:

@@ -113,3 +113,14 @@ def test_later_actions_may_be_left_out(denoiser, kept) -> None:
 def test_paper_size_has_the_paper_s_parameters(make_policy) -> None:
     policy = make_policy(embedding=512, layers=6)
     assert 19e6 < policy.num_parameters() < 20e6
+
+
+@pytest.mark.parametrize("kept", [1, CURRENT + 1, 20])
+def test_actions_beside_states_seen_before_are_those_of_the_whole_window(denoiser, kept) -> None:
+    states, actions, state_levels, action_levels = inputs()
+    _, expected = denoiser(states, actions, state_levels, action_levels)
+    denoiser.eval()
+    seen = denoiser.see_states(states, state_levels)
+    for _ in range(2):
+        found = denoiser.clean_actions(seen, actions[:, :kept], action_levels[:, :kept])
+        torch.testing.assert_close(found, expected[:, :kept])

@@ -6,7 +6,7 @@ import torch
 
 from beyondmimic_data.config import PlanningConfig
 from beyondmimic_data.diffusion.frames import frames_from_rows
-from beyondmimic_data.diffusion.plan_first import PlanFirstSampler, plan_first_table
+from beyondmimic_data.diffusion.plan_first import PlanFirstSampler, state_table
 from beyondmimic_data.diffusion.representation import character_frame
 from beyondmimic_data.diffusion.sampler import Guidance, Prediction, gaussian
 from beyondmimic_data.errors import ConfigError
@@ -26,6 +26,14 @@ class Watched(torch.nn.Module):
         self.calls.append(inputs)
         return self.denoiser(*inputs)
 
+    def see_states(self, *states_and_levels):
+        self.seen = states_and_levels
+        return self.denoiser.see_states(*states_and_levels)
+
+    def clean_actions(self, seen, actions, levels):
+        self.calls.append((self.seen[0], actions, self.seen[1], levels))
+        return self.denoiser.clean_actions(seen, actions, levels)
+
 
 @pytest.fixture
 def history(windows):
@@ -44,17 +52,22 @@ def sampler(policy, **config) -> PlanFirstSampler:
     return PlanFirstSampler(policy, noise, PlanningConfig(**config))
 
 
-def test_levels_of_states_fall_before_those_of_actions() -> None:
-    config = PlanningConfig(state_calls=3, start_level=15, end_level=3, action_calls=2)
-    table = plan_first_table(WINDOW, 5, STEPS, config, 15, fresh=1)
-    assert table.states[:, 0].tolist() == [15, 11, 7, 3, 3, 3]
-    assert table.states[:, -1].tolist() == [20, 14, 9, 3, 3, 3]
-    assert table.actions[:, CURRENT].tolist() == [20, 20, 20, 20, 10, 0]
-    assert table.counts == (0, 0, 0, 5, 5)
+def test_levels_of_states_fall_before_those_of_actions(watched, history) -> None:
+    table = state_table(WINDOW, STEPS, 3, start=15, fresh=1)
+    assert table.states[:, 0].tolist() == [15, 10, 5, 0]
+    assert table.states[:, -1].tolist() == [20, 13, 7, 0]
+    planner = sampler(watched, state_calls=3, start_level=15, action_calls=2)
+    planner.plan(history)
+    watched.denoiser.calls.clear()
+    plan = planner.plan(history)
+    levels = [(int(call[2][0, CURRENT + 1]), call[3][0].tolist()) for call in watched.denoiser.calls]
+    acting = [[20] * (CURRENT + 1), [10] * (CURRENT + 1)]
+    assert levels == [(15, []), (10, []), (5, []), (0, acting[0]), (0, acting[1])]
+    assert plan.calls == 5
 
 
 def test_no_action_takes_part_until_the_states_are_planned(watched, history) -> None:
-    plan = sampler(watched, state_calls=3, action_calls=1, end_level=0).plan(history)
+    plan = sampler(watched, state_calls=3, action_calls=1).plan(history)
     calls = watched.denoiser.calls
     assert [actions.shape[1] for _, actions, _, _ in calls] == [0, 0, 0, CURRENT + 1]
     states, _, state_levels, action_levels = calls[-1]
@@ -145,7 +158,7 @@ def test_so_many_actions_are_planned_as_are_executed(policy, history) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("start_level", 21), ("end_level", 15), ("state_calls", 0), ("action_calls", 21), ("execute", 10)],
+    [("start_level", 21), ("state_calls", 0), ("action_calls", 21), ("execute", 10)],
 )
 def test_an_impossible_level_is_named(policy, field, value) -> None:
     with pytest.raises(ConfigError, match=f"planning.{field}"):

@@ -39,6 +39,13 @@ class GaussianDenoiser(torch.nn.Module):
         self.calls += 1
         return self._clean(states, state_levels), self._clean(actions, action_levels)
 
+    def see_states(self, states, state_levels):
+        return None
+
+    def clean_actions(self, seen, actions, action_levels):
+        self.calls += 1
+        return self._clean(actions, action_levels)
+
 
 def spread_of_ddpm(policy) -> list[float]:
     """Deviation of a Gaussian token at each level of a loop that starts from noise, by linear recursion.
