@@ -41,12 +41,17 @@ def materialised(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version or artifact.version),
         metadata={
-            **{key: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for key, v in metadata.items()},
+            **rounded(metadata),
             "folder": dg.MetadataValue.path(str(artifact.path)),
             RECIPE: recipe or artifact.recipe,
             "parents": dg.MetadataValue.json(artifact.meta.get("parents", [])),
         },
     )
+
+
+def rounded(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata with numbers of ``DIGITS`` significant digits."""
+    return {key: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for key, v in metadata.items()}
 
 
 def progress_of(context: dg.AssetExecutionContext) -> Callable[[str], None]:

@@ -54,6 +54,10 @@ def _run(words: list[str]) -> int:
         log_to_stderr()
         result = function(options)
         print(json.dumps(_plain(result.document)) if options.json else result.text, file=stdout, flush=True)
+        if result.measured is not None:
+            from pipelines.measured import publish
+
+            publish(result.measured)
         if result.then is not None:
             result.then()
     return 0 if result.ok else 1

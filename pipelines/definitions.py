@@ -3,6 +3,7 @@
 import dagster as dg
 
 import assets
+from pipelines import measured
 from pipelines.automation import automation, with_condition
 from pipelines.jobs import combined_pipeline, skill_pipeline
 from pipelines.resources import RayCluster, WorkspaceResource
@@ -16,7 +17,7 @@ def defs() -> dg.Definitions:
     loaded = dg.load_assets_from_package_module(assets)
     stages = [stage for stage in loaded if isinstance(stage, dg.AssetsDefinition)]
     return dg.Definitions(
-        assets=dg.map_asset_specs(with_condition, stages),
+        assets=[*dg.map_asset_specs(with_condition, stages), *measured.SPECS],
         asset_checks=dg.load_asset_checks_from_package_module(assets),
         jobs=[skill_pipeline, combined_pipeline],
         schedules=[weekly_retraining],

@@ -19,6 +19,7 @@ from beyondmimic_data.overrides import differences
 from beyondmimic_data.shipping import CARD
 from beyondmimic_data.tracking.policy_files import TRAINING, WEIGHTS
 from pipelines import options as o
+from pipelines.measured import Measured
 from pipelines.verbs import Result, diffusion_policy, figures_text
 from storage.artifacts import Artifact
 
@@ -52,7 +53,8 @@ def evaluate_tracking(options: o.EvaluateTracking) -> Result:
         document["video"] = str(options.video)
     else:
         document |= _examine(workspace, policy, options.skill, gate, options.clips)
-    return Result(document, figures_text(document))
+    measured = Measured("tracking_evaluation", options.skill, document) if options.video is None else None
+    return Result(document, figures_text(document), measured=measured)
 
 
 def export(options: o.Export) -> Result:

@@ -16,6 +16,7 @@ from beyondmimic_data.overrides import differences
 from beyondmimic_data.text_table import aligned
 from pipelines import benches
 from pipelines import options as o
+from pipelines.measured import Measured
 
 log = logging.getLogger("beyondmimic.cli")
 
@@ -32,6 +33,8 @@ class Result:
     """False ends the process with 1."""
     then: Callable[[], None] | None = None
     """What goes on after the document is printed."""
+    measured: Measured | None = None
+    """What the UI shows of it."""
 
 
 def run(options: o.Run) -> Result:
@@ -126,7 +129,8 @@ def bench(options: o.Bench) -> Result:
     if options.motions is not None:
         raise ConfigError("motions", str(options.motions), f"nothing: bench {options.name} reads no motions")
     figures = benches.run(options.name)
-    return Result(figures, figures_text(figures))
+    measured = Measured("benchmark", options.name, figures)
+    return Result(figures, figures_text(figures), measured=measured)
 
 
 def _bench_retarget(options: o.Bench) -> Result:
@@ -136,7 +140,8 @@ def _bench_retarget(options: o.Bench) -> Result:
         raise ConfigError("motions", None, "--motions PATH, a BVH file or a folder with some")
     clips = retarget_bench.bench_retarget(options.motions)
     document = retarget_bench.document(clips)
-    return Result(document, retarget_bench.table(clips), ok=document["ok"])
+    measured = Measured("benchmark", options.name, document)
+    return Result(document, retarget_bench.table(clips), ok=document["ok"], measured=measured)
 
 
 def study_sampling(options: o.StudySampling) -> Result:
@@ -183,7 +188,9 @@ def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
     }
     if options.record:
         _record(options, document)
-    return Result(document, figures_text(document), ok="skipped" not in figures)
+    ran = "skipped" not in figures
+    measured = Measured("closed_loop_evaluation", options.protocol, document) if ran else None
+    return Result(document, figures_text(document), ok=ran, measured=measured)
 
 
 def _record(options: o.EvaluateClosedLoop, document: dict[str, Any]) -> None:
@@ -217,7 +224,10 @@ def study_closed_loop(options: o.StudyClosedLoop) -> Result:
         "first_seed": preset.closed_loop.seed,
         "rows": rows,
     }
-    return Result(document, "\n".join(aligned(cells)))
+    figures = {k: v for k, v in document.items() if k != "rows"}
+    shown = [{name: row.get(name) for name in columns} for row in rows]
+    measured = Measured("closed_loop_study", options.protocol, figures, shown, options.picture)
+    return Result(document, "\n".join(aligned(cells)), measured=measured)
 
 
 def study_training(options: o.StudyTraining) -> Result:
@@ -259,7 +269,13 @@ def study_training(options: o.StudyTraining) -> Result:
         progress=log.info,
     )
     document = {"dataset": data.version, "first_seed": preset.closed_loop.seed, "rows": rows}
-    return Result(document, "\n".join(aligned(training_study.table(rows))))
+    cells = training_study.table(rows)
+    figures = {k: v for k, v in document.items() if k != "rows"}
+    shown = [dict(zip(cells[0], line)) for line in cells[1:]]
+    measured = Measured(
+        "training_study", options.out.absolute().name, figures, shown, options.out / training_study.PICTURE
+    )
+    return Result(document, "\n".join(aligned(cells)), measured=measured)
 
 
 def study_learned_guidance(options: o.StudyLearnedGuidance) -> Result:
@@ -290,7 +306,15 @@ def study_learned_guidance(options: o.StudyLearnedGuidance) -> Result:
         "comparison": rows,
     }
     write_json(options.out / comparison.COMPARISON, document)
-    return Result(document, "\n".join(aligned(comparison.table(rows))))
+    cells = comparison.table(rows)
+    measured = Measured(
+        "learned_guidance_study",
+        options.out.absolute().name,
+        {"policy": version, "first_seed": document["first_seed"]},
+        [dict(zip(cells[0], line)) for line in cells[1:]],
+        learned / training.PICTURE,
+    )
+    return Result(document, "\n".join(aligned(cells)), measured=measured)
 
 
 def _cell(value: Any) -> str:

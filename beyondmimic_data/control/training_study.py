@@ -186,7 +186,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     names = list(rows[0]["protocols"]) if rows else []
     head = ["setting", "minutes", "windows seen"]
     for name in names:
-        head += [name, "falls", "action rate"]
+        head += [name, f"{name}: falls", f"{name}: action rate"]
     cells = [head]
     for row in rows:
         line = [row["name"], f"{row['minutes']:.1f}", str(row["samples"])]
