@@ -14,6 +14,7 @@ from beyondmimic_data import versions
 from beyondmimic_data.cluster import Cluster
 from beyondmimic_data.control.published import PUBLISHED
 from beyondmimic_data.files import read_json
+from beyondmimic_data.statistics import difference_interval
 from storage.artifacts import Artifact, Build, describe
 
 KIND = "reports"
@@ -50,6 +51,14 @@ def build_report(workspace: Workspace, cluster: Cluster, progress: Progress) -> 
     return reuse_or_build(workspace.store, KIND, ALL, recipe, make)
 
 
+def earlier_report(workspace: Workspace, report: Artifact) -> Artifact | None:
+    """Return the newest report before this one that is of another policy, or ``None``."""
+    others = workspace.store.list(KIND, ALL)
+    made = [other for other in others if (other.created, other.recipe) < (report.created, report.recipe)]
+    policy = report.meta["parents"]
+    return next((other for other in reversed(made) if other.meta["parents"] != policy), None)
+
+
 def report_verdict(report: Artifact, workspace: Workspace) -> str | None:
     """Return why the policy of a report does not pass its gate, or ``None`` if it does."""
     from beyondmimic_data.control.gate import verdict
@@ -77,7 +86,8 @@ def closed_loop_report(
     """Run the protocols and store their report."""
     with plain_failures():
         report = build_report(workspace, cluster, progress_of(context))
-    return materialised(report, _shown(report))
+        earlier = earlier_report(workspace, report)
+    return materialised(report, _shown(report) | _compared(report, earlier))
 
 
 @dg.asset_check(
@@ -132,4 +142,29 @@ def _shown(report: Artifact) -> dict[str, Any]:
         "video": dg.MetadataValue.path(str(report.path / video)) if video else figures["video_skipped"],
         "report": dg.MetadataValue.md(_without_pictures((report.path / REPORT).read_text())),
         **{name: shown for name, shown in pictures.items() if (report.path / f"{name}.png").is_file()},
+    }
+
+
+def _compared(report: Artifact, earlier: Artifact | None) -> dict[str, Any]:
+    """Return the success of the last policy beside this one's, with the difference and its interval."""
+    if earlier is None:
+        return {"compared_with_last_policy": "no other policy has a report yet"}
+    rows = []
+    for name, now in report.meta["protocols"].items():
+        then = earlier.meta["protocols"].get(name, {"skipped": "it was not run"})
+        if "skipped" in now or "skipped" in then:
+            continue
+        low, high = difference_interval(*((round(f["success_rate"] * f["n"]), f["n"]) for f in (now, then)))
+        rows.append(
+            {
+                "protocol": name,
+                "now": f"{now['success_rate']:.0%}, n = {now['n']}",
+                "last policy": f"{then['success_rate']:.0%}, n = {then['n']}",
+                "points gained": f"{100 * (now['success_rate'] - then['success_rate']):+.0f}",
+                "95 % interval": f"{100 * low:+.0f} to {100 * high:+.0f}",
+            }
+        )
+    return {
+        "compared_with_last_policy": table(rows),
+        "last_policy_report": dg.MetadataValue.path(str(earlier.path)),
     }

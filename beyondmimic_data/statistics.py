@@ -30,6 +30,27 @@ def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, flo
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float]:
+    """Return an interval for how much higher the first of two independent success rates is.
+
+    The hybrid of two Wilson intervals (Newcombe 1998, method 10).
+
+    Args:
+        first: successes and trials, at least one.
+        second: the same of the other.
+
+    Returns:
+        Lower and upper bound, both in [-1, 1].
+
+    Raises:
+        ValueError: counts that are none.
+    """
+    (p, (p_low, p_high)), (q, (q_low, q_high)) = (
+        (successes / max(n, 1), wilson_interval(successes, n)) for successes, n in (first, second)
+    )
+    return p - q - math.hypot(p - p_low, q_high - q), p - q + math.hypot(p_high - p, q - q_low)
+
+
 def paired_difference_interval(
     only_first: int, only_second: int, n: int, z: float = 1.96
 ) -> tuple[float, float]:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from beyondmimic_data.statistics import (
+    difference_interval,
     mean_interval,
     paired_difference_interval,
     paired_loss,
@@ -50,3 +51,13 @@ def test_interval_of_a_mean():
     assert mean_interval(np.array([1.0, 3.0])) == pytest.approx((2 - 1.96, 2 + 1.96))
     with pytest.raises(ValueError, match="found 1"):
         mean_interval(np.array([1.0]))
+
+
+def test_the_difference_of_two_rates_has_newcombes_interval():
+    # Newcombe 1998, table II, example (a): 56 of 70 and 48 of 80.
+    assert difference_interval((56, 70), (48, 80)) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    low, high = difference_interval((48, 80), (56, 70))
+    assert (low, high) == pytest.approx((-0.3339, -0.0524), abs=5e-5)
+    assert difference_interval((10, 10), (0, 10))[1] == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="at least one trial"):
+        difference_interval((0, 0), (1, 2))
