@@ -65,7 +65,7 @@ class Measured:
     of: str
     """What was measured."""
     figures: Mapping[str, Any]
-    """Numbers, words and truths by name; what is none of these is left out."""
+    """Numbers, words and truths by name; a group of these, or a list of groups, becomes a table."""
     rows: Sequence[Mapping[str, Any]] = ()
     """A table, its columns those of the first row."""
     picture: Path | None = None
@@ -74,8 +74,7 @@ class Measured:
 
 def publish(measured: Measured) -> None:
     """Write one event; where that fails, say so and go on: what was measured is printed all the same."""
-    plain = {k: v for k, v in measured.figures.items() if isinstance(v, (bool, int, float, str))}
-    metadata: dict[str, Any] = rounded(plain)
+    metadata = rounded({k: shown for k, v in measured.figures.items() if (shown := _shown(v)) is not None})
     if measured.rows:
         metadata["table"] = table(measured.rows)
     if measured.picture is not None:
@@ -87,3 +86,13 @@ def publish(measured: Measured) -> None:
             instance.report_runless_asset_event(event)
     except (OSError, dg.DagsterError, SQLAlchemyError) as error:
         log.warning("the UI will not show these figures: %s", error)
+
+
+def _shown(value: Any) -> Any:
+    """Return how the UI shows a figure, or ``None`` if it does not."""
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    groups = [value] if isinstance(value, Mapping) else value
+    if not isinstance(groups, Sequence) or not groups or not all(isinstance(g, Mapping) for g in groups):
+        return None
+    return table([{str(k): v for k, v in g.items() if isinstance(v, (int, float, str))} for g in groups])

@@ -28,11 +28,14 @@ def test_figures_table_and_picture_are_shown(state, tmp_path):
 
     Image.new("RGB", (8, 8)).save(tmp_path / "study.png")
     rows = [{"setting": "scale 1", "success": 0.5}, {"setting": "scale 2", "success": 0.75}]
-    figures = {"n": 32, "success": 0.123456789, "unit": "share", "list": [1, 2]}
+    figures = {"n": 32, "success": 0.123456789, "unit": "share", "list": [1, 2], "nothing": None}
+    figures |= {"second": {"falls": 1}, "latency": [{"ms": 0.0, "falls": 2}, {"ms": 20.0, "falls": 3}]}
     publish(Measured("closed_loop_study", "joystick", figures, rows, tmp_path / "study.png"))
     event = event_of("closed_loop_study")
     assert event.partition == "joystick"
-    assert event.metadata.keys() == {"n", "success", "unit", "table", "picture"}
+    assert event.metadata.keys() == {"n", "success", "unit", "second", "latency", "table", "picture"}
+    assert event.metadata["latency"].value == "| ms | falls |\n|---|---|\n| 0 | 2 |\n| 20 | 3 |"
+    assert "| 1 |" in event.metadata["second"].value
     assert event.metadata["success"].value == 0.1235
     assert "| scale 2 | 0.75 |" in event.metadata["table"].value
     assert event.metadata["picture"].value.startswith("![study](data:image/png")
