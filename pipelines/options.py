@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from beyondmimic_data.config import LearnedGuidanceConfig, Preset, SynthConfig, get_preset
+from beyondmimic_data.play import gamepad
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -250,6 +251,8 @@ class Play:
     """`shipped`, `latest` or the folder of a diffusion policy."""
     port: int = 8080
     """Port on 127.0.0.1."""
+    gamepad: Path | None = gamepad.DEVICE
+    """Joystick device of this machine to steer with, once it is plugged in; `None` looks for none."""
     record: Path | None = None
     """MP4 to write instead of opening the viewer; needs --script."""
     script: Path | None = None

@@ -88,7 +88,7 @@ def play(options: o.Play) -> Result:
     asked = None if options.policy == "latest" else options.policy
     folder, _ = diffusion_policy(asked, workspace)
     if options.record is None or options.script is None:
-        return _play_live(folder, workspace.preset, options.port)
+        return _play_live(folder, workspace.preset, options.port, options.gamepad)
     from beyondmimic_data.play.record import record
     from beyondmimic_data.play.script import load_script
     from beyondmimic_data.play.session import Session
@@ -106,12 +106,12 @@ def play(options: o.Play) -> Result:
     return Result(document, figures_text(document))
 
 
-def _play_live(folder: Path, preset: Preset, port: int) -> Result:
+def _play_live(folder: Path, preset: Preset, port: int, gamepad: Path | None) -> Result:
     """Open the viewer; it runs until it is interrupted."""
     from beyondmimic_data.play.session import Session
     from beyondmimic_data.play.viewer import Viewer
 
-    viewer = Viewer(Session.load(folder, preset), port=port)
+    viewer = Viewer(Session.load(folder, preset), port=port, gamepad=gamepad)
 
     def run() -> None:
         try:

@@ -8,14 +8,16 @@ import logging
 import math
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
 
 from beyondmimic_data import rotations
-from beyondmimic_data.errors import MissingToolError
+from beyondmimic_data.errors import ConfigError, MissingToolError
 from beyondmimic_data.play.command import Command, Pillar
+from beyondmimic_data.play.gamepad import Gamepad, Sticks
 from beyondmimic_data.play.meshes import body_meshes
 from beyondmimic_data.play.session import Session, Snapshot, run_in_real_time
 from beyondmimic_data.process import require_free_port
@@ -30,6 +32,10 @@ STATUS_SECONDS = 0.2
 """s between two updates of the figures."""
 FOLLOW_SHARE = 0.15
 """How much of the robot's way the view follows from one drawing to the next."""
+GAMEPAD_SECONDS = 0.1
+"""Longest wait for an event, so that the end is noticed."""
+GAMEPAD_RETRY_SECONDS = 1.0
+"""s between two looks for a gamepad."""
 ARROW_SECONDS = 0.4
 """s for which a push is drawn."""
 
@@ -77,12 +83,13 @@ class Viewer:
     camera stays the visitor's own.
     """
 
-    def __init__(self, session: Session, *, port: int = 8080) -> None:
+    def __init__(self, session: Session, *, port: int = 8080, gamepad: Path | None = None) -> None:
         """Open the server; the robot stands still until ``run``.
 
         Args:
             session: the robot.
             port: port on 127.0.0.1.
+            gamepad: joystick device of this machine, to steer with beside the page.
 
         Raises:
             MissingToolError: viser is not installed.
@@ -90,7 +97,7 @@ class Viewer:
         """
         viser = _viser()
         require_free_port(HOST, port)
-        self._session, self._port = session, port
+        self._session, self._port, self._gamepad = session, port, gamepad
         self._model = picture_spec().compile()
         self._data = mujoco.MjData(self._model)
         self._latest: tuple[Snapshot, float] | None = None
@@ -118,6 +125,8 @@ class Viewer:
         """Run the robot in real time and draw it, until the time is over or the process is interrupted."""
         loop = threading.Thread(target=self._run_session, name="session", daemon=True)
         loop.start()
+        if self._gamepad is not None:
+            threading.Thread(target=self._read_gamepad, args=(self._gamepad,), daemon=True).start()
         ends = time.monotonic() + seconds
         try:
             while loop.is_alive() and time.monotonic() < ends:
@@ -147,6 +156,33 @@ class Viewer:
             run_in_real_time(self._session, self._stop, show)
         except BaseException as error:
             self._failure = error
+
+    def _read_gamepad(self, device: Path) -> None:
+        """Look for a gamepad until the end, and steer with it while it is there."""
+        while not self._stop.is_set():
+            with contextlib.suppress(ConfigError), Gamepad(device) as gamepad:  # it may come later
+                self._steer_with(gamepad)
+            self._stop.wait(GAMEPAD_RETRY_SECONDS)
+
+    def _steer_with(self, gamepad: Gamepad) -> None:
+        """Do what a gamepad asks for, until the end; one that is unplugged stops the robot."""
+        log.info("a gamepad: the left stick walks, the right one turns")
+        try:
+            while not self._stop.is_set():
+                for change in gamepad.read(GAMEPAD_SECONDS):
+                    self._follow_gamepad(change)
+        except OSError as error:
+            log.warning("the gamepad is gone (%s): the robot is told to stand", error)
+            self._halt()
+
+    def _follow_gamepad(self, change: Sticks | str) -> None:
+        if isinstance(change, Sticks):
+            for name, slider in self._speeds.items():
+                share = getattr(change, name)
+                slider.value = round(share * (slider.max if share > 0 else -slider.min), 2)
+            self._drive()
+        else:
+            {"stop": self._halt, "reset": self._session.reset, "push": lambda: self._push("left")}[change]()
 
     # What is seen
 

@@ -1,4 +1,5 @@
 import dataclasses
+import socket
 from collections.abc import Callable
 
 import numpy as np
@@ -29,3 +30,11 @@ def start(windows) -> Frames:
 def make_session(make_policy, start, preset) -> Callable[..., Session]:
     """Make a session of an untrained policy."""
     return lambda **given: Session(make_policy(), start, preset, **given)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -13,16 +13,10 @@ from beyondmimic_data.play.viewer import Viewer, status_text
 from beyondmimic_data.rendering import picture_spec
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
-def viewer(make_session):
+def viewer(make_session, free_port):
     pytest.importorskip("viser", reason="viser is not installed: extra play")
-    made = Viewer(make_session(command=Command(pillars=(Pillar(2.0, 0.5),))), port=free_port())
+    made = Viewer(make_session(command=Command(pillars=(Pillar(2.0, 0.5),))), port=free_port)
     yield made
     made.close()
 
