@@ -61,9 +61,7 @@ def test_a_device_that_is_none_is_named(tmp_path) -> None:
         Gamepad(tmp_path / "js9")
 
 
-def test_it_steers_the_robot_and_stops_it_when_it_is_unplugged(
-    make_session, device, caplog, free_port
-) -> None:
+def test_it_steers_the_robot_and_stops_it_when_unplugged(make_session, device, caplog, free_port) -> None:
     pytest.importorskip("viser", reason="viser is not installed: extra play")
     from beyondmimic_data.play.viewer import Viewer
 
