@@ -487,7 +487,7 @@ class PlanningConfig:
 class GuidanceConfig:
     """How commands and goals steer plans; no paper gives its numbers."""
 
-    scale: float = 4.0
+    scale: float = 8.0
     """Step along the negative gradient of a cost."""
     max_norm: float = 1.0
     """Bound on the gradient of one predicted step, physical units."""
