@@ -16,7 +16,7 @@ from assets.workspace import Workspace
 from beyondmimic_data import versions
 from beyondmimic_data.cluster import Cluster
 from beyondmimic_data.config import get_preset
-from beyondmimic_data.files import read_json
+from beyondmimic_data.files import path_below, read_json
 from beyondmimic_data.overrides import differences
 from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING
 from storage.artifacts import Artifact, Build, describe
@@ -71,7 +71,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
     start = find_start(workspace, skill)
     base = recipes.policy_base(content_version(clips), preset)
     recipe = _recipe(base, start)
-    logs = workspace.root / LOGS / skill / recipe
+    logs = path_below(workspace.root, LOGS, skill, recipe)
 
     def make(build: Build) -> None:
         from beyondmimic_data.tracking.workers import train_skill
