@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
+from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import read_json, write_json
 from storage.artifacts import Artifact, ArtifactStore, Build
+from storage.integrity import check_opened
 
 ALL = "all"
 """Key of artifacts that all skills share."""
-FAILED = ".failed.json"
-"""Suffix of the note beside an artifact's place that says why it could not be built."""
 Progress = Callable[[str], None]
 """Receives lines about how far the work is."""
 
@@ -21,12 +21,13 @@ def reuse_or_build(
     What ``make`` raises is noted beside the artifact's place, so that nothing tries the same again by itself.
 
     Raises:
-        StoreError: another process is building it.
+        StoreError: another process is building it, or it is complete and files of it are missing or changed.
     """
     found = store.find(kind, key, recipe)
     if found is not None:
+        check_opened(found.path)
         return found
-    note = store.root / kind / key / f"{recipe}{FAILED}"
+    note = store.note(kind, key, recipe)
     with store.build(kind, key, recipe) as build:
         try:
             make(build)
@@ -40,9 +41,20 @@ def reuse_or_build(
 
 
 def failure(store: ArtifactStore, kind: str, key: str, recipe: str) -> str | None:
-    """Return why an artifact could not be built when that was last tried, or ``None``."""
-    path = store.root / kind / key / f"{recipe}{FAILED}"
-    return str(read_json(path)["error"]) if path.is_file() else None
+    """Return why an artifact could not be built when that was last tried, or ``None``.
+
+    Raises:
+        StoreError: it is noted, and the note cannot be read.
+    """
+    path = store.note(kind, key, recipe)
+    if not path.is_file():
+        return None
+    try:
+        return str(read_json(path)["error"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path}: no readable note ({error!r}); remove it to have that tried again"
+        ) from error
 
 
 def message(error: BaseException) -> str:

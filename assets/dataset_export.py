@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from assets.building import Progress
 from beyondmimic_data.errors import StoreError
-from beyondmimic_data.files import whole_folder, write_json
+from beyondmimic_data.files import path_below, whole_folder, write_json
 from storage.artifacts import Artifact, describe, require_free_space
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ def _write_npz(folder: Path, stream: "EpisodeStream", order: "Order", progress: 
     rate = stream.schema.control_hz
     files = []
     for episode in stream.read(progress):
-        file = f"{episode.entry['skill']}/{episode.entry['episode_id']}.npz"
-        write_episode(folder / file, _states(stream.schema, episode.rows), rate, order, stream.precision)
-        files.append(file)
+        path = path_below(folder, episode.entry["skill"], f"{episode.entry['episode_id']}.npz")
+        write_episode(path, _states(stream.schema, episode.rows), rate, order, stream.precision)
+        files.append(path.relative_to(folder).as_posix())
     index = stream.episodes.drop_columns(["unit", "start_row"]).append_column("file", pa.array(files))
     write_episodes(folder / EPISODES, index)
     bodies, joints = order_names(order)

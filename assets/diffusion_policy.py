@@ -16,6 +16,7 @@ from beyondmimic_data.diffusion.policy_files import TRAINING
 from beyondmimic_data.diffusion.shipped import shipped_diffusion
 from beyondmimic_data.files import read_json
 from storage.artifacts import Artifact, Build, describe
+from storage.integrity import check_opened
 
 if TYPE_CHECKING:
     from assets.diffusion_windows import DatasetWindows
@@ -56,10 +57,12 @@ def build_diffusion(workspace: Workspace, cluster: Cluster, progress: Progress) 
 
     Raises:
         GateError: no skill may teach.
+        StoreError: there is one, and files of it are missing or changed.
     """
     data = build_dataset(workspace)
     found = find_diffusion(workspace, data)
     if found is not None:
+        check_opened(found.path)
         return found
     config = workspace.preset.diffusion
     start = find_start(workspace)

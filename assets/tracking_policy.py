@@ -16,10 +16,11 @@ from assets.workspace import Workspace
 from beyondmimic_data import versions
 from beyondmimic_data.cluster import Cluster
 from beyondmimic_data.config import get_preset
-from beyondmimic_data.files import read_json
+from beyondmimic_data.files import path_below, read_json
 from beyondmimic_data.overrides import differences
 from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING
 from storage.artifacts import Artifact, Build, describe
+from storage.integrity import check_opened
 
 SHOWN = ("clip", "completion", "wilson_low", "n", "body_pos_err_m", "velocity_err_m_s")
 """What a policy's page says of each clip."""
@@ -62,16 +63,18 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
     Raises:
         GateError: no clip of the skill passed its quality check.
         BeyondMimicError: training failed.
+        StoreError: there is one, and files of it are missing or changed.
     """
     clips = build_motion(workspace, skill, progress)
     found = find_policy(workspace, skill, clips)
     if found is not None:
+        check_opened(found.path)
         return found
     preset, paths = workspace.preset, accepted_clips(clips)
     start = find_start(workspace, skill)
     base = recipes.policy_base(content_version(clips), preset)
     recipe = _recipe(base, start)
-    logs = workspace.root / LOGS / skill / recipe
+    logs = path_below(workspace.root, LOGS, skill, recipe)
 
     def make(build: Build) -> None:
         from beyondmimic_data.tracking.workers import train_skill

@@ -1,6 +1,12 @@
 """The project's own exceptions: each names what is wrong, where, and what to do."""
 
 
+def shown(value: object, length: int = 60) -> str:
+    """Return a value as an error names it: on one line, and cut where it is longer than ``length``."""
+    text = repr(value)
+    return text if len(text) <= length else text[:length] + "…"
+
+
 class BeyondMimicError(Exception):
     """Base of every error a user can cause and mend; the command line prints it without a traceback."""
 

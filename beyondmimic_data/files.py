@@ -7,12 +7,49 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from beyondmimic_data.errors import StoreError
+from beyondmimic_data.errors import StoreError, shown
 
 _TEMPORARY = re.compile(r"\..+\.tmp(\.[^.]+)?|.+\.partial")
+NAME_BYTES = 200
+"""Longest name of a file or folder; locks and temporary files add to it, and file systems end at 255."""
+PATH_BYTES = 2000
+"""Longest path below a root; Linux ends at 4096 with the root."""
+
+
+def path_below[P: PurePath](root: P, *names: str) -> P:
+    """Return the path of names, each one file or folder, below a root.
+
+    Names come from manifests, indexes, tables and command lines, which anyone may have written; every path
+    that is made of one is made here.
+
+    Raises:
+        StoreError: a name would lead elsewhere, or no file system takes it.
+    """
+    for name in names:
+        wrong = _wrong_name(name)
+        if wrong is not None:
+            raise StoreError(f"{root}: the name {shown(name)} {wrong}; rename it where it comes from")
+    if sum(len(name.encode()) + 1 for name in names) > PATH_BYTES:
+        raise StoreError(
+            f"{root}: a path of {len(names)} names is longer than {PATH_BYTES} bytes; shorten it"
+        )
+    return root.joinpath(*names)
+
+
+def _wrong_name(name: object) -> str | None:
+    """Say what is wrong with a name of a file or folder, if anything."""
+    if not isinstance(name, str):
+        return f"is no text but {type(name).__name__}"
+    if name in ("", ".", ".."):
+        return "does not name a file or folder in it"
+    if any(sign in "/\\" or not sign.isprintable() for sign in name):
+        return "holds '/', '\\' or a character that cannot be printed"
+    if len(name.encode()) > NAME_BYTES:
+        return f"is {len(name.encode())} bytes long, and {NAME_BYTES} are allowed"
+    return None
 
 
 @contextlib.contextmanager
@@ -95,5 +132,22 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text())
+    """Read a JSON file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON.
+    """
+    return parse_json(path.read_bytes())
+
+
+def parse_json(data: bytes) -> Any:
+    """Parse JSON in UTF-8.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply to be anyone's.
+    """
+    try:
+        return json.loads(data.decode())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

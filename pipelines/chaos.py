@@ -23,8 +23,9 @@ from beyondmimic_data.errors import BeyondMimicError
 from beyondmimic_data.hashing import hash_file
 from pipelines import processes
 from storage import layout
-from storage.artifacts import MANIFEST, PARTIAL, ArtifactStore
+from storage.artifacts import PARTIAL, ArtifactStore
 from storage.episode_index import read_episodes
+from storage.manifests import MANIFEST
 from storage.units import UnitMarker
 
 SKILL = "synth__stand"

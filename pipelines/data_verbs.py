@@ -63,30 +63,34 @@ def data_verify(options: o.DataVerify) -> Result:
 
     store = open_workspace().store
     kinds = options.kinds or store.kinds()
-    artifacts = [a for kind in kinds for key in store.keys(kind) for a in store.list(kind, key)]
-    found, size = [], 0
-    for artifact in artifacts:
-        problems = verify(artifact.path)
-        size += sum(path.stat().st_size for path in artifact.path.rglob("*") if path.is_file())
+    folders = [path for kind in kinds for key in store.keys(kind) for path in store.folders(kind, key)]
+    found: list[dict[str, str]] = []
+    aside: list[str] = []
+    size = 0
+    for folder in folders:
+        problems = verify(folder)
+        size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         found += [
-            {"artifact": str(artifact.path), "file": p.file, "problem": p.what, "remedy": p.remedy}
-            for p in problems
+            {"artifact": str(folder), "file": p.file, "problem": p.what, "remedy": p.remedy} for p in problems
         ]
         if problems and options.heal:
-            heal(store, artifact, problems)
+            target = heal(store, folder, problems)
+            aside += [] if target is None else [str(target)]
     document = {
-        "artifacts": len(artifacts),
+        "artifacts": len(folders),
         "bytes": size,
         "problems": found,
         "healed": bool(found and options.heal),
+        "set_aside": aside,
     }
     lines = [f"{line['artifact']}/{line['file']}: {line['problem']}; {line['remedy']}" for line in found]
+    lines += [f"set aside: {path}" for path in aside]
     if document["healed"]:
-        lines.append("what is damaged was removed: collect or run again to make just that again")
+        lines.append("what is damaged is out of the way: collect or run again to make just that again")
     elif found:
-        lines.append("--heal removes what is damaged; the next collection or run makes just that again")
+        lines.append("--heal sets aside what is damaged; the next collection or run makes just that again")
     verdict = f"{len(found)} problems" if found else "every byte is as it was written"
-    lines.append(f"{len(artifacts)} artifacts, {size / 1e9:.2f} GB read: {verdict}")
+    lines.append(f"{len(folders)} artifacts, {size / 1e9:.2f} GB read: {verdict}")
     return Result(document, "\n".join(lines), ok=not found or options.heal)
 
 

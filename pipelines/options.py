@@ -326,7 +326,7 @@ class DataVerify:
     """Read every byte of the store and compare it with what was recorded; exits 1 if something is damaged."""
 
     heal: Flag = False
-    """Remove what is damaged; the next collection or run makes just that again."""
+    """Set aside what is damaged; the next collection or run makes just that again."""
     kinds: tuple[str, ...] = ()
     """Kinds of artifacts, such as rollouts; every kind by default."""
     json: Flag = False

@@ -9,23 +9,26 @@ import builtins
 import contextlib
 import dataclasses
 import fcntl
-import json
+import itertools
+import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from beyondmimic_data.errors import StoreError
-from beyondmimic_data.files import sweep, sync, write_json
-from beyondmimic_data.hashing import hash_file, hash_value
+from beyondmimic_data.errors import StoreError, shown
+from beyondmimic_data.files import path_below, sweep, sync, write_json
+from beyondmimic_data.hashing import hash_file
+from storage.manifests import KINDS, LINE, MANIFEST, Manifest, content_files, make_manifest, read_manifest
 
-MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
-# Kept out of an artifact's version: logs and checkpoints may differ where the result does not.
-SCRATCH = "scratch"
+log = logging.getLogger(__name__)
+
 PARTIAL = ".partial"
+FAILED = ".failed.json"
+SET_ASIDE = "set_aside"
+"""Folder below the root for what stood in an artifact's place and is not what belongs there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +73,29 @@ class ArtifactStore:
         self.root = Path(root).absolute()
 
     def folder(self, kind: str, key: str, recipe: str) -> Path:
-        """Return where an artifact of this recipe is, or will be."""
-        return self.root / kind / key / recipe
+        """Return where an artifact of this recipe is, or will be.
+
+        Raises:
+            StoreError: there is no such kind, or key or recipe are no names.
+        """
+        return path_below(self._kind_folder(kind), key, recipe)
 
     def partial(self, kind: str, key: str, recipe: str) -> Path:
-        """Return where an artifact of this recipe is while it is built."""
-        return self.root / kind / key / (recipe + PARTIAL)
+        """Return where an artifact of this recipe is while it is built; raises as ``folder``."""
+        return self._beside(kind, key, recipe, PARTIAL)
+
+    def note(self, kind: str, key: str, recipe: str) -> Path:
+        """Return where it is said why this recipe could not be built; raises as ``folder``."""
+        return self._beside(kind, key, recipe, FAILED)
+
+    def _beside(self, kind: str, key: str, recipe: str, suffix: str) -> Path:
+        folder = self.folder(kind, key, recipe)
+        return folder.with_name(folder.name + suffix)
+
+    def _kind_folder(self, kind: str) -> Path:
+        if kind not in KINDS:
+            raise StoreError(f"{self.root}: kind: found {shown(kind)}, expected one of {', '.join(KINDS)}")
+        return self.root / kind
 
     def find(self, kind: str, key: str, recipe: str) -> Artifact | None:
         """Return the complete artifact of a recipe, or ``None``.
@@ -86,12 +106,20 @@ class ArtifactStore:
         return self._read(kind, key, self.folder(kind, key, recipe))
 
     def list(self, kind: str, key: str) -> builtins.list[Artifact]:
-        """Return all complete artifacts of a kind and key, oldest first."""
-        parent = self.root / kind / key
+        """Return all complete artifacts of a kind and key, oldest first.
+
+        Raises:
+            StoreError: a manifest cannot be used.
+        """
+        found = (self._read(kind, key, path) for path in self.folders(kind, key))
+        return sorted((a for a in found if a is not None), key=lambda a: (a.created, a.recipe))
+
+    def folders(self, kind: str, key: str) -> builtins.list[Path]:
+        """Return the folders with a manifest of a kind and key, whatever it says, by their recipes."""
+        parent = path_below(self._kind_folder(kind), key)
         if not parent.is_dir():
             return []
-        found = (self._read(kind, key, p) for p in parent.iterdir() if p.is_dir() and p.suffix != PARTIAL)
-        return sorted((a for a in found if a is not None), key=lambda a: (a.created, a.recipe))
+        return sorted(p for p in parent.iterdir() if p.suffix != PARTIAL and (p / MANIFEST).is_file())
 
     def latest(self, kind: str, key: str) -> Artifact | None:
         """Return the newest complete artifact of a kind and key, or ``None``."""
@@ -100,16 +128,14 @@ class ArtifactStore:
 
     def kinds(self) -> builtins.list[str]:
         """Return the kinds that have a folder, sorted."""
-        return sorted(p.name for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
+        return sorted(kind for kind in KINDS if (self.root / kind).is_dir())
 
     def keys(self, kind: str) -> builtins.list[str]:
-        """Return the keys that have a complete artifact of a kind, sorted."""
-        parent = self.root / kind
+        """Return the keys that have an artifact of a kind, whatever its manifest says, sorted."""
+        parent = self._kind_folder(kind)
         if not parent.is_dir():
             return []
-        return sorted(
-            p.name for p in parent.iterdir() if p.is_dir() and self.latest(kind, p.name) is not None
-        )
+        return sorted(p.name for p in parent.iterdir() if p.is_dir() and self.folders(kind, p.name))
 
     @contextlib.contextmanager
     def lock(self, kind: str, key: str, recipe: str) -> Iterator[None]:
@@ -139,24 +165,57 @@ class ArtifactStore:
             self._complete(self._manifest(kind, key, recipe, build))
 
     @contextlib.contextmanager
-    def adopt(self, manifest: dict[str, Any]) -> Iterator[Path]:
+    def adopt(self, manifest: Manifest) -> Iterator[Path]:
         """Take over an artifact of another store, manifest and all: yields its partial folder to be filled.
 
-        The block puts the manifest's ``content_files`` there and answers for their bytes; whatever else an
-        interrupted build or adoption left there is removed at the end. The artifact keeps its time, so an
-        old one does not become the latest. On an error the folder stays and stays invisible.
+        Of what an interrupted build or adoption left there only whole files of the manifest are handed out;
+        all else is set aside. The block puts the other ``content_files`` there and answers for their bytes.
+        The artifact keeps its time, so an old one does not become the latest. On an error the folder stays
+        and stays invisible.
 
         Raises:
             StoreError: another process is building the same artifact, it is complete already, or the
                 manifest contradicts itself.
         """
         files = content_files(manifest)
-        with self._begun(*(manifest[name] for name in ("kind", "key", "recipe"))) as partial:
+        with self._begun(*_line(manifest)) as partial:
+            sweep(partial)
+            strange = [
+                path
+                for path in sorted(partial.rglob("*"))
+                if not path.is_dir() and not _is_whole(path, files.get(path.relative_to(partial).as_posix()))
+            ]
+            if strange:
+                self.set_aside(partial, strange)
             yield partial
-            for path in [p for p in partial.rglob("*") if p.is_file()]:
-                if path.relative_to(partial).as_posix() not in files:
-                    path.unlink()
+            for name, entry in files.items():
+                path = partial / name
+                if not path.is_file() or path.stat().st_size != entry["bytes"]:
+                    raise StoreError(f"{path}: missing, or not {entry['bytes']} bytes long; copy it again")
             self._complete(manifest)
+
+    def set_aside(self, folder: Path, files: Iterable[Path] | None = None) -> Path:
+        """Move an artifact's folder, or files of it, out of the way, for a person to look at.
+
+        The caller holds the artifact's lock.
+
+        Args:
+            folder: the artifact's, complete or partial.
+            files: files below it, which keep their places in the new folder; the whole folder by default.
+
+        Returns:
+            Where to: ``<root>/set_aside/<kind>/<key>/<name of the folder>.<number>``.
+        """
+        parent = self.root / SET_ASIDE / folder.parent.relative_to(self.root)
+        names = (parent / f"{folder.name}.{number}" for number in itertools.count(1))
+        target = next(path for path in names if not path.exists())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        moves = [(folder, target)] if files is None else [(f, target / f.relative_to(folder)) for f in files]
+        for source, destination in moves:
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            source.rename(destination)
+            log.warning("%s: set aside as %s", source, destination)
+        return target
 
     @contextlib.contextmanager
     def _begun(self, kind: str, key: str, recipe: str) -> Iterator[Path]:
@@ -169,18 +228,17 @@ class ArtifactStore:
             (partial / MANIFEST).unlink(missing_ok=True)
             yield partial
 
-    def _complete(self, manifest: dict[str, Any]) -> None:
+    def _complete(self, manifest: Manifest) -> None:
         """Write the manifest of a partial folder whose files are all there, and rename it."""
-        line = [manifest[name] for name in ("kind", "key", "recipe")]
-        final, partial = self.folder(*line), self.partial(*line)
+        final, partial = self.folder(*_line(manifest)), self.partial(*_line(manifest))
         _sync_tree(partial)
         write_json(partial / MANIFEST, manifest)
         if final.exists():  # left by a crash between two file-system operations: no manifest, so no artifact
-            shutil.rmtree(final)
+            self.set_aside(final)
         partial.rename(final)
         sync(final.parent)
 
-    def _manifest(self, kind: str, key: str, recipe: str, build: Build) -> dict[str, Any]:
+    def _manifest(self, kind: str, key: str, recipe: str, build: Build) -> Manifest:
         sweep(build.path)
         files = {}
         for path in sorted(p for p in build.path.rglob("*") if p.is_file()):
@@ -189,16 +247,7 @@ class ArtifactStore:
             files[name] = {"bytes": path.stat().st_size, "sha256": sha256}
         # A clock that steps back must not make an older artifact the latest one.
         newest = max((a.created for a in self.list(kind, key)), default=0.0)
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "kind": kind,
-            "key": key,
-            "recipe": recipe,
-            "version": _version_of(files),
-            "created": max(time.time(), newest + 1e-3),
-            "meta": build.meta,
-            "files": files,
-        }
+        return make_manifest((kind, key, recipe), max(time.time(), newest + 1e-3), build.meta, files)
 
     @staticmethod
     def _read(kind: str, key: str, path: Path) -> Artifact | None:
@@ -211,79 +260,16 @@ class ArtifactStore:
         )
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Read the manifest of an artifact's folder.
-
-    Raises:
-        FileNotFoundError: there is none: the folder holds no complete artifact.
-        StoreError: it is damaged, or of another schema version.
-    """
-    return parse_manifest((path / MANIFEST).read_bytes(), path / MANIFEST, "remove that folder to rebuild it")
+def _line(manifest: Manifest) -> tuple[str, str, str]:
+    kind, key, recipe = (manifest[name] for name in LINE[:3])
+    return kind, key, recipe
 
 
-def parse_manifest(data: bytes, source: object, remedy: str) -> dict[str, Any]:
-    """Parse a manifest.
-
-    Args:
-        data: what the file holds.
-        source: file to name in an error.
-        remedy: what to do about a manifest that cannot be used.
-
-    Raises:
-        StoreError: it is damaged, or of another schema version.
-    """
-    try:
-        manifest = json.loads(data)
-    except ValueError as error:
-        raise StoreError(f"{source} is not valid JSON ({error}); {remedy}") from error
-    if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
-        found = manifest.get("schema_version") if isinstance(manifest, dict) else type(manifest).__name__
-        raise StoreError(f"{source}: schema_version: found {found!r}, expected {SCHEMA_VERSION}; {remedy}")
-    missing = {"recipe", "version", "created", "meta", "files"} - manifest.keys()
-    if missing:
-        raise StoreError(f"{source}: {', '.join(sorted(missing))} missing; {remedy}")
-    return manifest
-
-
-def content_files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the files that a version stands for, with their size and SHA-256: all but those in scratch.
-
-    Raises:
-        StoreError: the version is not that of the files, or a file would lie outside of the folder.
-    """
-    line = "/".join(str(manifest.get(name)) for name in ("kind", "key", "recipe"))
-    files = {name: f for name, f in manifest["files"].items() if name.split("/")[0] != SCRATCH}
-    remedy = "make that artifact again where it is from"
-    for name in files:
-        if name == MANIFEST or not all(map(_is_name, name.split("/"))):
-            raise StoreError(f"the manifest of {line} is damaged: {name!r} is no file below it; {remedy}")
-    if _version_of(files) != manifest["version"]:
-        raise StoreError(f"the manifest of {line} is damaged: its version is not that of its files; {remedy}")
-    return files
-
-
-def parent_lines(meta: dict[str, Any], source: object) -> list[dict[str, str]]:
-    """Return the lines of ``describe`` that name what an artifact was made from.
-
-    Raises:
-        StoreError: ``meta`` does not say; ``source`` is named.
-    """
-    lines: Any = meta.get("parents")
-    try:
-        if all(_is_name(line[name]) for line in lines for name in ("kind", "key", "recipe")):
-            return list(lines)
-    except (KeyError, TypeError):
-        pass
-    raise StoreError(f"{source}: meta.parents: found {lines!r}, expected a list of kind, key and recipe")
-
-
-def _is_name(part: str) -> bool:
-    """Say whether a part of a path stays in its folder; manifests of other stores could name any path."""
-    return part not in ("", ".", "..") and "/" not in part
-
-
-def _version_of(files: dict[str, dict[str, Any]]) -> str:
-    return hash_value({name: f["sha256"] for name, f in files.items() if name.split("/")[0] != SCRATCH})
+def _is_whole(path: Path, entry: dict[str, Any] | None) -> bool:
+    """Say whether a file has the size and the bytes of a manifest's entry."""
+    if entry is None or not path.is_file() or path.is_symlink():
+        return False
+    return path.stat().st_size == entry["bytes"] and hash_file(path) == entry["sha256"]
 
 
 def require_free_space(path: Path, needed_bytes: int) -> None:
@@ -334,4 +320,4 @@ def _exclusive(lock: Path, what: str) -> Iterator[None]:
 
 def describe(artifact: Artifact) -> dict[str, str]:
     """Return the lineage line of an artifact; ``meta["parents"]`` of its children is a list of these."""
-    return {name: getattr(artifact, name) for name in ("kind", "key", "recipe", "version")}
+    return {name: getattr(artifact, name) for name in LINE}

@@ -7,9 +7,11 @@ import numpy as np
 
 from beyondmimic_data.errors import StoreError
 from storage import layout
-from storage.artifacts import Artifact, ArtifactStore, read_manifest
+from storage.artifacts import Artifact, ArtifactStore
 from storage.datasets import TRAIN, VALIDATION, read_dataset
 from storage.episode_index import read_episodes
+from storage.integrity import check_opened
+from storage.manifests import read_manifest
 
 SUMS = ("episodes", "validation_episodes", "steps", "hours")
 """What is counted of a skill and of a whole dataset."""
@@ -29,6 +31,8 @@ def diff_datasets(old: Artifact, new: Artifact) -> dict[str, Any]:
     Raises:
         StoreError: one of them cannot be read.
     """
+    for dataset in (old, new):
+        check_opened(dataset.path)
     before, after = read_dataset(old.path), read_dataset(new.path)
     skills = [{entry["skill"]: entry for entry in value["skills"]} for value in (before, after)]
     both = [name for name in skills[0] if name in skills[1]]

@@ -10,7 +10,8 @@ from beyondmimic_data.errors import StoreError
 from storage import layout
 from storage.artifacts import Artifact, ArtifactStore
 from storage.datasets import TRAIN, VALIDATION, read_dataset
-from storage.episode_index import join_tables, read_episodes
+from storage.episode_index import check_places, join_tables, read_episodes
+from storage.integrity import check_opened
 from storage.mapping import populate
 from storage.step_array import load_rows, read_array_info
 from storage.windows import as_tensor, gather_windows, window_starts
@@ -111,7 +112,7 @@ class DatasetReader:
 def find_rollouts(
     dataset: Artifact, description: Mapping[str, Any], skills: Collection[str] | None = None
 ) -> dict[str, Artifact]:
-    """Return the rollouts that a dataset names, by skill, in its order.
+    """Return the rollouts that a dataset names, by skill, in its order; all are compared with manifests.
 
     Args:
         dataset: a dataset's artifact.
@@ -119,8 +120,10 @@ def find_rollouts(
         skills: only these, all by default.
 
     Raises:
-        StoreError: rollouts are gone, or of another version.
+        StoreError: rollouts are gone, or of another version, or files of theirs or of the dataset are missing
+            or changed (``integrity.check_opened``).
     """
+    check_opened(dataset.path)
     store = ArtifactStore(dataset.root)
     return {
         entry["skill"]: _find(store, entry["rollouts"])
@@ -142,6 +145,12 @@ def place_episodes(
             not name.
     """
     listed = read_episodes(dataset.path / layout.EPISODES)
+    sides = set(listed["split"].to_pylist()) if "split" in listed.column_names else {None}
+    if not sides <= {TRAIN, VALIDATION}:
+        raise StoreError(f"{dataset.path}: its index has no split of {TRAIN} and {VALIDATION}; make it again")
+    twice = listed.num_rows - len(set(zip(listed["skill"].to_pylist(), listed["episode_id"].to_pylist())))
+    if twice:
+        raise StoreError(f"{dataset.path}: {twice} episodes of its index come more than once; make it again")
     skills = np.array(listed["skill"].to_pylist(), dtype=str)
     strangers = sorted(set(skills.tolist()) - {entry["skill"] for entry in description["skills"]})
     if strangers:
@@ -153,8 +162,11 @@ def place_episodes(
 
 
 def _placed(dataset: Artifact, rollouts: Artifact, part: pa.Table) -> pa.Table:
-    columns = ("episode_id", "start_row", "length")
-    stored = read_episodes(rollouts.path / layout.EPISODES, columns=columns).to_pydict()
+    columns = ("episode_id", "unit", "start_row", "length")
+    index = rollouts.path / layout.EPISODES
+    table = read_episodes(index, columns=columns)
+    check_places(index, table, read_array_info(rollouts.path).num_rows)
+    stored = table.to_pydict()
     place = dict(zip(stored["episode_id"], zip(stored["start_row"], stored["length"]), strict=True))
     ids = part["episode_id"].to_pylist()
     lost = [episode for episode in ids if episode not in place]
@@ -183,4 +195,5 @@ def _find(store: ArtifactStore, parent: dict[str, str]) -> Artifact:
             f"{artifact.path}: version: found {artifact.version}, expected {parent['version']}; "
             "make the dataset again"
         )
+    check_opened(artifact.path)
     return artifact

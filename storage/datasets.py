@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from beyondmimic_data.errors import GateError, StoreError
+from beyondmimic_data.errors import GateError, StoreError, shown
 from beyondmimic_data.files import read_json, write_json
 from storage import layout
 from storage.artifacts import Artifact, describe
-from storage.episode_index import join_tables, read_episodes, write_episodes
+from storage.episode_index import check_places, join_tables, read_episodes, write_episodes
+from storage.integrity import check_opened
+from storage.manifests import is_line
 from storage.moments import Moments
 from storage.step_array import ArrayInfo, check_alike, read_array_info
 from storage.trajectory_reader import read_moments
@@ -25,6 +27,22 @@ from storage.trajectory_reader import read_moments
 DATASET = "dataset.json"
 TRAIN, VALIDATION = "train", "validation"
 SCHEMA_VERSION = 1
+_NUMBER = (int, float)
+_SUMS: Mapping[str, tuple[type, ...]] = {
+    "episodes": (int,),
+    "validation_episodes": (int,),
+    "steps": (int,),
+    "hours": _NUMBER,
+}
+_SKILL_FIELDS: Mapping[str, tuple[type, ...]] = {"skill": (str,), "rollouts": (dict,), **_SUMS}
+_FIELDS: Mapping[str, tuple[type, ...]] = {
+    "control_hz": _NUMBER,
+    "validation_fraction": _NUMBER,
+    "split_seed": (int,),
+    "skills": (list,),
+    "left_out": (dict,),
+    "statistics": (dict,),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +95,7 @@ def write_dataset(
     reasons = dict(left_out)
     skills: list[_Skill] = []
     for name, rollouts in sorted(included, key=lambda pair: pair[0]):
+        check_opened(rollouts.path)
         episodes = read_episodes(rollouts.path / layout.EPISODES)
         if episodes.num_rows == 0:
             reasons[name] = "its rollouts kept no episode"
@@ -84,6 +103,7 @@ def write_dataset(
         _check_skill(name, rollouts, episodes)
         split = split_episodes(_strings(episodes["episode_id"]), validation_fraction, split_seed)
         info = read_array_info(rollouts.path)
+        check_places(rollouts.path / layout.EPISODES, episodes, info.num_rows)
         table = episodes.append_column("split", pa.array(split))
         skills.append(_Skill(name, rollouts, info, table, read_moments(rollouts.path)))
     if not skills:
@@ -109,18 +129,46 @@ def read_dataset(folder: Path) -> dict[str, Any]:
     """Read the ``dataset.json`` of a dataset artifact.
 
     Raises:
-        StoreError: there is none, or one of another schema version.
+        StoreError: there is none, one of another schema version, or fields are missing or of other types.
     """
     path = folder / DATASET
     try:
         value = read_json(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: not a readable dataset ({error})") from error
-    if value.get("schema_version") != SCHEMA_VERSION:
-        raise StoreError(
-            f"{path}: schema_version: found {value.get('schema_version')!r}, expected {SCHEMA_VERSION}"
-        )
+    found = value.get("schema_version") if isinstance(value, dict) else None
+    if found != SCHEMA_VERSION:
+        raise StoreError(f"{path}: schema_version: found {shown(found)}, expected {SCHEMA_VERSION}")
+    wrong = _wrong_fields(value)
+    if wrong:
+        raise StoreError(f"{path}: {wrong}: missing or of another type; make the dataset again")
     return value
+
+
+def _wrong_fields(value: dict[str, Any]) -> str:
+    """Name the first field of a ``dataset.json`` that is missing or of another type, if one is."""
+    for name, kinds in _FIELDS.items():
+        if not _is(value.get(name), kinds):
+            return name
+    for number, skill in enumerate(value["skills"]):
+        for name, kinds in _SKILL_FIELDS.items():
+            if not isinstance(skill, dict) or not _is(skill.get(name), kinds):
+                return f"skills[{number}].{name}"
+        if not is_line(skill["rollouts"]) or skill["rollouts"]["kind"] != "rollouts":
+            return f"skills[{number}].rollouts"
+        if not isinstance(skill["rollouts"].get("version"), str):
+            return f"skills[{number}].rollouts.version"
+    for name, kinds in _SUMS.items():
+        if not _is(value["statistics"].get(name), kinds):
+            return f"statistics.{name}"
+    if not all(isinstance(reason, str) for reason in value["left_out"].values()):
+        return "left_out"
+    return "" if value["skills"] else "skills"
+
+
+def _is(value: object, kinds: tuple[type, ...]) -> bool:
+    """Say whether a value has one of the types; truth values are no numbers."""
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def split_episodes(episode_ids: Sequence[str], validation_fraction: float, seed: int) -> list[str]:

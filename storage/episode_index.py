@@ -1,10 +1,12 @@
 """The episode index: one Parquet row an episode, with where it stands and everything drawn for it."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from beyondmimic_data.errors import StoreError
@@ -23,6 +25,7 @@ REQUIRED: dict[str, pa.DataType] = {
     "termination": pa.string(),
 }
 """Columns that every index has: what an episode is, the rows it takes, why it ended."""
+REMEDY = "'beyondmimic data verify --heal' takes out what is damaged"
 
 KNOWN: dict[str, pa.DataType] = {
     "start_frame": pa.int64(),
@@ -100,14 +103,64 @@ def read_episodes(
         columns: names to read, all by default.
 
     Raises:
-        StoreError: there is no such file, it is damaged, or a column is missing.
+        StoreError: there is no such file, it is damaged, a column is missing or of another type, or a value
+            that is required is missing.
     """
     import pyarrow.parquet as pq
 
+    names = None if columns is None else list(columns)
     try:
-        return pq.read_table(path, columns=None if columns is None else list(columns), filters=where)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(f"{path}: not a readable episode index ({error})") from error
+        table = pq.read_table(path, columns=names, filters=where)
+        table.validate(full=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        what = " ".join(str(error).split())
+        raise StoreError(f"{path}: not a readable episode index ({what})") from error
+    for name in REQUIRED if names is None else names:
+        if name not in table.column_names:
+            raise StoreError(f"{path}: not a readable episode index (no column {name})")
+    for name, kind in (REQUIRED | KNOWN).items():
+        if name not in table.column_names:
+            continue
+        if table.schema.field(name).type != kind:
+            raise StoreError(f"{path}: column {name}: found {table.schema.field(name).type}, expected {kind}")
+        if name in REQUIRED and table[name].null_count:
+            raise StoreError(f"{path}: column {name}: {table[name].null_count} values are missing")
+    return table
+
+
+def check_places(path: Path, table: pa.Table, num_rows: int) -> None:
+    """Check that an index of rollouts places each episode once, on rows of its own.
+
+    Args:
+        path: the index's file, to name in an error.
+        table: at least ``episode_id``, ``unit``, ``start_row`` and ``length``.
+        num_rows: rows of the step array.
+
+    Raises:
+        StoreError: an id comes twice, episodes overlap or leave the array, or those of a unit do not stand
+            one after the other from its first row.
+    """
+    ids = table["episode_id"].to_pylist()
+    unit, start, length = (table[name].to_numpy() for name in ("unit", "start_row", "length"))
+    order = np.argsort(start, kind="stable")
+    unit, start, length = unit[order], start[order], length[order]
+    end = start + length
+    wrong = (unit < 0) | (start < 0) | (length < 1)
+    wrong |= (start >= num_rows) | (length > num_rows) | (end > num_rows)
+    same = unit[1:] == unit[:-1]
+    wrong[1:] |= np.where(same, start[1:] != end[:-1], start[1:] < end[:-1]) | (unit[1:] < unit[:-1])
+    first = np.append(True, ~same)[: len(unit)]  # of a unit, which begins at so many times the rows of one
+    rows = start[first & (unit > 0)] // unit[first & (unit > 0)]
+    wrong |= first & (start != unit * (int(np.median(rows)) if len(rows) else 0))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise StoreError(
+            f"{path}: episode {ids[order[at]]!r}: start_row {start[at]} and length {length[at]} are not "
+            f"rows of its own of {num_rows}; {REMEDY}"
+        )
+    if len(set(ids)) != len(ids):
+        twice = next(name for name, count in Counter(ids).items() if count > 1)
+        raise StoreError(f"{path}: episode_id {twice!r} comes more than once; {REMEDY}")
 
 
 def join_tables(tables: Sequence[pa.Table]) -> pa.Table:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from beyondmimic_data.errors import StoreError
-from storage.artifacts import MANIFEST, PARTIAL, Artifact, ArtifactStore, parent_lines
+from storage.artifacts import PARTIAL, Artifact, ArtifactStore
+from storage.manifests import MANIFEST, parent_lines
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def find_garbage(store: ArtifactStore, keep: Iterable[Artifact], *, partials: bo
         partials: count interrupted builds too.
 
     Raises:
-        StoreError: a kept artifact does not say what its parents are.
+        StoreError: a kept artifact does not say what its parents are, or a manifest cannot be used.
     """
     needed: set[Path] = set()
     waiting = list(keep)
@@ -56,7 +57,12 @@ def find_garbage(store: ArtifactStore, keep: Iterable[Artifact], *, partials: bo
         for artifact in store.list(kind, key)
         if artifact.path not in needed
     ]
-    unfinished = sorted(store.root.glob(f"*/*/*{PARTIAL}")) if partials else []
+    unfinished = [
+        path
+        for kind in (store.kinds() if partials else [])
+        for path in sorted((store.root / kind).glob(f"*/*{PARTIAL}"))
+        if path.is_dir()
+    ]
     size = sum(_size(path) for path in [*(artifact.path for artifact in lost), *unfinished])
     return Garbage(tuple(lost), tuple(unfinished), size)
 

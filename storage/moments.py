@@ -78,9 +78,17 @@ class Moments:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Moments":
-        """Read what ``to_json`` gave."""
-        if value["count"] == 0:
-            return cls.empty(value["columns"])
-        return cls(
-            value["count"], *(np.array(value[name], np.float64) for name in ("mean", "m2", "min", "max"))
-        )
+        """Read what ``to_json`` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        count, columns = value["count"], value["columns"]
+        if type(count) is not int or type(columns) is not int or count < 0 or columns < 0:
+            raise ValueError("count and columns that are no numbers of rows and columns")
+        if count == 0:
+            return cls.empty(columns)
+        figures = [np.array(value[name], np.float64) for name in ("mean", "m2", "min", "max")]
+        if any(figure.shape != (columns,) for figure in figures):
+            raise ValueError(f"figures that are not {columns} numbers each")
+        return cls(count, *figures)

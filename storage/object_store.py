@@ -6,23 +6,40 @@ artifact half sent does not exist for readers.
 
 import concurrent.futures
 import contextlib
+import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
 from fsspec.utils import get_protocol
 
-from beyondmimic_data.errors import MissingToolError, StoreError
-from beyondmimic_data.files import atomic_path
+from beyondmimic_data.errors import MissingToolError, StoreError, shown
+from beyondmimic_data.files import atomic_path, path_below
 from beyondmimic_data.hashing import hash_file
-from storage.artifacts import MANIFEST, content_files, parse_manifest
+from storage.manifests import (
+    LINE,
+    LINEAGE,
+    MANIFEST,
+    MAX_BYTES,
+    Manifest,
+    content_files,
+    is_hash,
+    parse_manifest,
+)
+
+log = logging.getLogger(__name__)
 
 SENDING = "manifest.json.partial"
 """The manifest's name while the files it lists are sent; the next push of the same artifact goes on."""
 STREAMS = 8
 """Files under way at once: a store far away answers each of them late."""
+PIECE_BYTES = 2**23
+"""Read at once: of a file that turns out too large no more than that comes too much."""
+LOGIN_NAMES = ("", "abfs", "abfss", "file", "ftp", "hdfs", "local", "memory", "sftp", "smb", "ssh")
+"""Protocols whose addresses may have a name before an @, which is no secret there."""
 Moved = Callable[[int, bool], None]
 """Receives the size of each file, and whether it had to be moved or was there already."""
 
@@ -35,8 +52,9 @@ class ObjectStore:
 
         Raises:
             MissingToolError: the package that reads such URLs is not installed.
-            StoreError: nothing reads such URLs, or it names no place.
+            StoreError: nothing reads such URLs, it names no place, or it holds credentials.
         """
+        refuse_credentials(url)
         self.url = url.rstrip("/")
         # Object stores have no folders; on a disk they have to be made.
         options = {"auto_mkdir": True} if get_protocol(url) in ("file", "local") else {}
@@ -54,42 +72,56 @@ class ObjectStore:
         self._fs.invalidate_cache()  # listings of an earlier use in this process
 
     def place(self, kind: str, key: str, recipe: str) -> str:
-        """Return the URL of an artifact's folder."""
-        return f"{self.url}/{kind}/{key}/{recipe}"
+        """Return the URL of an artifact's folder.
 
-    def find(self, kind: str, key: str, recipe: str) -> dict[str, Any] | None:
+        Raises:
+            StoreError: nothing of that kind is copied, the key is no name, or the recipe no recipe.
+        """
+        return f"{self.url}/{self._below(kind, key, recipe)}"
+
+    def _below(self, kind: str, key: str, recipe: str) -> str:
+        """Return an artifact's folder below the root; raises as ``place``."""
+        if kind not in LINEAGE:
+            raise StoreError(f"{self.url}: kind: found {shown(kind)}, expected one of {', '.join(LINEAGE)}")
+        if not is_hash(recipe):
+            raise StoreError(f"{self.url}/{kind}: recipe: found {shown(recipe)}, expected 16 hex digits")
+        return str(path_below(PurePosixPath(kind), key, recipe))
+
+    def find(self, kind: str, key: str, recipe: str) -> Manifest | None:
         """Return the manifest of the complete artifact of a recipe, or ``None``.
 
         Raises:
-            StoreError: the manifest cannot be used, or the store does not answer.
+            StoreError: the manifest cannot be used or is that of another artifact, its place is none, or the
+                store does not answer.
         """
-        data = self._read(f"{self._root}/{kind}/{key}/{recipe}/{MANIFEST}")
+        place = self.place(kind, key, recipe)
+        data = self._read(f"{self._root}/{self._below(kind, key, recipe)}/{MANIFEST}")
         if data is None:
             return None
-        place = self.place(kind, key, recipe)
         remedy = f"remove {place} and push it again"
-        manifest = parse_manifest(data, f"{place}/{MANIFEST}", remedy)
-        found = tuple(manifest.get(name) for name in ("kind", "key", "recipe"))
-        if found != (kind, key, recipe):
-            raise StoreError(f"{place}/{MANIFEST}: is that of {found}, which does not belong there; {remedy}")
-        return manifest
+        return parse_manifest(data, f"{place}/{MANIFEST}", (kind, key, recipe), remedy)
 
-    def list(self, kind: str, key: str) -> list[dict[str, Any]]:
+    def list(self, kind: str, key: str) -> list[Manifest]:
         """Return the manifests of all complete artifacts of a kind and key, oldest first.
+
+        What has no recipe's name is no artifact, and is passed over.
 
         Raises:
             StoreError: a manifest cannot be used, or the store does not answer.
         """
+        place = path_below(PurePosixPath(kind), key)
         with self._explained():
             try:
-                folders = self._fs.ls(f"{self._root}/{kind}/{key}", detail=False)
+                folders = self._fs.ls(f"{self._root}/{place}", detail=False)
             except FileNotFoundError:
                 return []
-        recipes = sorted({folder.rstrip("/").rpartition("/")[2] for folder in folders})
-        found = (self.find(kind, key, recipe) for recipe in recipes)
+        names = {folder.rstrip("/").rpartition("/")[2] for folder in folders}
+        for name in sorted(name for name in names if not is_hash(name)):
+            log.warning("%s/%s: passed over %s, which is no recipe", self.url, place, shown(name))
+        found = (self.find(kind, key, recipe) for recipe in sorted(filter(is_hash, names)))
         return sorted((m for m in found if m is not None), key=lambda m: (m["created"], m["recipe"]))
 
-    def send(self, folder: Path, manifest: dict[str, Any], moved: Moved) -> None:
+    def send(self, folder: Path, manifest: Manifest, moved: Moved) -> None:
         """Copy a local artifact here; what an interrupted copy of the same artifact brought stays.
 
         Args:
@@ -100,8 +132,7 @@ class ObjectStore:
         Raises:
             StoreError: a local file is damaged, or the store does not take it.
         """
-        line = [manifest[name] for name in ("kind", "key", "recipe")]
-        target, files = "/".join([self._root, *line]), content_files(manifest)
+        target, files = f"{self._root}/{self._below(*_line(manifest))}", content_files(manifest)
         whole = self._begin(target, (folder / MANIFEST).read_bytes())
 
         def send_one(name: str) -> tuple[int, bool]:
@@ -111,7 +142,7 @@ class ObjectStore:
             if not path.is_file() or hash_file(path) != files[name]["sha256"]:
                 raise StoreError(
                     f"{path}: missing, or its bytes are not those in the manifest; "
-                    "'beyondmimic data verify --heal' removes what is damaged, so that it is made again"
+                    "'beyondmimic data verify --heal' takes out what is damaged, so that it is made again"
                 )
             with self._explained():
                 self._fs.put_file(str(path), f"{target}/{name}")
@@ -121,40 +152,69 @@ class ObjectStore:
         with self._explained():
             self._fs.mv(f"{target}/{SENDING}", f"{target}/{MANIFEST}")
 
-    def fetch(self, manifest: dict[str, Any], folder: Path, moved: Moved) -> None:
-        """Copy an artifact's files from here into a folder; files that are there whole stay.
+    def fetch(self, manifest: Manifest, folder: Path, moved: Moved) -> None:
+        """Copy an artifact's files from here into a folder; files that are there stay.
 
         Args:
             manifest: the artifact's.
-            folder: the partial folder of a local store.
+            folder: of a local store's ``adopt``: the files in it are whole.
             moved: called for each file.
 
         Raises:
-            StoreError: a file is gone or not what the manifest says, or the store does not answer.
+            StoreError: a file is gone, larger than the manifest says or not what it says, the store does not
+                answer, or the disk does not take it.
         """
-        line = [manifest[name] for name in ("kind", "key", "recipe")]
-        source, files = "/".join([self._root, *line]), content_files(manifest)
-        remedy = f"remove {self.place(*line)} and push it again"
+        source, files = f"{self._root}/{self._below(*_line(manifest))}", content_files(manifest)
+        place = self.place(*_line(manifest))
+        remedy = f"remove {place} and push it again"
 
         def fetch_one(name: str) -> tuple[int, bool]:
-            size, expected, path = files[name]["bytes"], files[name]["sha256"], folder / name
-            if path.is_file() and path.stat().st_size == size and hash_file(path) == expected:
+            size, expected = files[name]["bytes"], files[name]["sha256"]
+            path = path_below(folder, *name.split("/"))
+            if path.exists():
                 return size, False
-            with atomic_path(path) as temporary:
-                with self._explained():
-                    try:
-                        self._fs.get_file(f"{source}/{name}", str(temporary))
-                    except FileNotFoundError as error:
-                        raise StoreError(f"{self.place(*line)}/{name}: missing; {remedy}") from error
+            with _on_this_disk(path), atomic_path(path) as temporary:
+                try:
+                    whole = self._copy(f"{source}/{name}", temporary, size)
+                except FileNotFoundError as error:
+                    raise StoreError(f"{place}/{name}: missing; {remedy}") from error
+                if not whole:
+                    raise StoreError(
+                        f"{place}/{name}: larger than the {size} bytes in the manifest; {remedy}"
+                    )
                 found = hash_file(temporary)
                 if found != expected:
                     raise StoreError(
-                        f"{self.place(*line)}/{name}: its bytes are not those in the manifest: SHA-256 "
+                        f"{place}/{name}: its bytes are not those in the manifest: SHA-256 "
                         f"{found[:16]}…, expected {expected[:16]}…; {remedy}"
                     )
             return size, True
 
         _for_each(fetch_one, files, moved)
+
+    def _copy(self, source: str, target: Path, size: int) -> bool:
+        """Copy a file to the disk as far as ``size`` bytes; returns whether that was all of it.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        with target.open("wb") as local, self._opened(source) as remote:
+            while True:
+                with self._explained():
+                    data = remote.read(min(PIECE_BYTES, size - local.tell() + 1))
+                if len(data) > size - local.tell():
+                    return False
+                if not data:
+                    return True
+                local.write(data)
+
+    @contextlib.contextmanager
+    def _opened(self, path: str) -> Iterator[Any]:
+        """Open a file for reading in pieces; ``FileNotFoundError`` if there is none."""
+        with self._explained(but=FileNotFoundError):
+            file = self._fs.open(path, "rb", block_size=PIECE_BYTES)
+        with file:
+            yield file
 
     def _begin(self, target: str, manifest: bytes) -> dict[str, int]:
         """Return the files that an interrupted copy with the same manifest brought; what others left goes."""
@@ -168,22 +228,72 @@ class ObjectStore:
         return {name: info["size"] for name, info in found.items()}
 
     def _read(self, path: str) -> bytes | None:
-        with self._explained():
-            try:
-                return self._fs.cat_file(path)
-            except FileNotFoundError:
-                return None
+        """Return a manifest's bytes, or ``None`` if there is none."""
+        parts: list[bytes] = []
+        left = MAX_BYTES
+        try:
+            with self._opened(path) as remote:
+                while True:
+                    with self._explained():
+                        data = remote.read(min(PIECE_BYTES, left + 1))
+                    if not data:
+                        return b"".join(parts)
+                    parts.append(data)
+                    left -= len(data)
+                    if left < 0:
+                        name = path.removeprefix(self._root)
+                        raise StoreError(
+                            f"{self.url}{name}: larger than {MAX_BYTES} bytes; it is no manifest"
+                        )
+        except FileNotFoundError:
+            return None
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn what a store's library raises into one line that says what to look at."""
+    def _explained(self, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+        """Turn what a store's library raises, ``but`` one kind, into one line that says what to look at."""
         try:
             yield
+        except but:
+            raise
         except _failures() as error:
             raise StoreError(
                 f"{self.url}: {type(error).__name__}: {_one_line(error)}; check the address, and for s3:// "
                 "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where it is not Amazon's, AWS_ENDPOINT_URL"
             ) from error
+
+
+def refuse_credentials(url: str) -> None:
+    """Check that an address holds no user, password or key, which logs and listings would repeat.
+
+    Raises:
+        StoreError: it does; the address is not in the message.
+    """
+    chained = re.findall(r"(\w+)://(.*?)(?=::\w+://|$)", url, re.DOTALL) or [("", url)]
+    for protocol, rest in chained:
+        host = re.split(r"[/?#]", rest)[0]
+        login, port = host.rpartition("@")[0], host.rpartition(":")[2]
+        named = bool(login) and (":" in login or protocol.lower() not in LOGIN_NAMES)
+        split = ":" in host and not port.isdigit() and "@" in rest  # a secret key may hold a slash
+        signed = "?" in rest and protocol.lower() in ("http", "https")
+        if named or split or signed:
+            raise StoreError(
+                f"the address ({protocol}…): it holds credentials, and is not repeated here; take them out "
+                "and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use fsspec's configuration"
+            )
+
+
+@contextlib.contextmanager
+def _on_this_disk(path: Path) -> Iterator[None]:
+    """Say which file this machine's disk does not take."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}; mend that and run again") from error
+
+
+def _line(manifest: Manifest) -> tuple[str, str, str]:
+    kind, key, recipe = (manifest[name] for name in LINE[:3])
+    return kind, key, recipe
 
 
 def _failures() -> tuple[type[Exception], ...]:

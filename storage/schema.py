@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from beyondmimic_data.errors import StoreError
+from beyondmimic_data.errors import StoreError, shown
 
 SCHEMA_VERSION = 1
 QUATERNION_ORDER = "wxyz"
@@ -138,16 +138,18 @@ class StepSchema:
         }
 
     @classmethod
-    def from_attrs(cls, attrs: Mapping[str, Any], source: object = "store") -> "StepSchema":
+    def from_attrs(cls, attrs: object, source: object = "store") -> "StepSchema":
         """Read the attributes written by ``to_attrs``.
 
         Args:
-            attrs: group attributes.
+            attrs: group attributes, a mapping.
             source: file or folder to name in an error.
 
         Raises:
             StoreError: another schema version, or attributes that contradict themselves.
         """
+        if not isinstance(attrs, Mapping):
+            raise StoreError(f"{source}: attributes: found {shown(attrs)}, expected those of schema 1")
         if attrs.get("schema_version") != SCHEMA_VERSION:
             raise StoreError(
                 f"{source}: schema_version: found {attrs.get('schema_version')!r}, "
@@ -177,12 +179,29 @@ class StepSchema:
                 body_names=tuple(attrs["body_names"]),
                 clip_names=tuple(attrs["clip_names"]),
             )
+            _check_types(schema)
             stated = {c["name"]: slice(c["start"], c["stop"]) for c in attrs["columns"]}
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise StoreError(f"{source}: attributes: {error!r}, expected those of schema 1") from error
         if stated != schema.slices:
             raise StoreError(f"{source}: columns: start and stop do not follow from the shapes")
         return schema
+
+
+def _check_types(schema: StepSchema) -> None:
+    """Check what was read from attributes.
+
+    Raises:
+        TypeError: texts, sizes or the rate are something else.
+    """
+    orders = (schema.joint_names, schema.body_names, schema.clip_names)
+    columns = [(c.name, c.unit, c.frame, c.description, *c.names) for c in schema.columns]
+    if not all(isinstance(text, str) for texts in (*orders, *columns) for text in texts):
+        raise TypeError("names that are no texts")
+    if not all(type(size) is int and size > 0 for column in schema.columns for size in column.shape):
+        raise TypeError("shapes that are no sizes")
+    if not (math.isfinite(schema.control_hz) and schema.control_hz > 0):
+        raise TypeError("control_hz that is no rate")
 
 
 def trajectory_schema(

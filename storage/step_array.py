@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from beyondmimic_data.errors import StoreError
+from beyondmimic_data.errors import StoreError, shown
 from beyondmimic_data.files import read_json
 from storage import layout
 from storage.mapping import can_map, map_files
@@ -60,10 +60,12 @@ def read_array_info(folder: Path) -> ArrayInfo:
     """
     source, group_source = layout.metadata_paths(folder)
     array, group = _read_metadata(source), _read_metadata(group_source)
-    schema = StepSchema.from_attrs(group.get("attributes", {}), group_source)
+    schema = StepSchema.from_attrs(group.get("attributes"), group_source)
     try:
         (num_rows, columns), grid = array["shape"], array["chunk_grid"]
         chunk_steps, chunk_columns = grid["configuration"]["chunk_shape"]
+        if not all(type(n) is int and n > 0 for n in (num_rows, columns, chunk_steps, chunk_columns)):
+            raise ValueError("sizes that are no positive numbers")
         dtype = array["data_type"]
         plain = array["codecs"] == _PLAIN_CODECS and array["chunk_key_encoding"] == {
             "name": "default",
@@ -78,18 +80,21 @@ def read_array_info(folder: Path) -> ArrayInfo:
             f"{source}: found {columns} columns in chunks of {chunk_columns}, "
             f"expected the schema's {schema.num_columns} in one chunk"
         )
-    if dtype not in ("float32", "float16"):
-        raise StoreError(f"{source}: data_type: found {dtype!r}, expected float32 or float16")
+    if not isinstance(dtype, str) or dtype not in ("float32", "float16"):
+        raise StoreError(f"{source}: data_type: found {shown(dtype)}, expected float32 or float16")
     return ArrayInfo(folder, schema, num_rows, chunk_steps, np.dtype(dtype).newbyteorder("<"), plain)
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     try:
-        return read_json(path)
+        value = read_json(path)
     except FileNotFoundError as error:
         raise StoreError(f"{path}: missing; that folder holds no rollouts") from error
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise StoreError(f"{path}: found {shown(value)}, expected the metadata of Zarr v3")
+    return value
 
 
 def check_alike(arrays: Sequence[ArrayInfo]) -> None:

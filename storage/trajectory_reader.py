@@ -8,7 +8,8 @@ import numpy as np
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import read_json
 from storage import layout
-from storage.episode_index import read_episodes
+from storage.episode_index import check_places, read_episodes
+from storage.integrity import check_opened
 from storage.mapping import populate
 from storage.moments import Moments
 from storage.step_array import load_rows, read_array_info
@@ -29,15 +30,18 @@ class TrajectoryReader:
         """Open a finished folder.
 
         Raises:
-            StoreError: the folder holds no finished rollouts, or chunks are missing or cut short.
+            StoreError: the folder holds no finished rollouts, files of it are missing or changed
+                (``integrity.check_opened``), or its index places episodes wrongly.
         """
         index = folder / layout.EPISODES
         if not index.exists():
             raise StoreError(f"{index}: missing; the collection of that folder is not finished")
+        check_opened(folder)
         self.folder = folder
         self.info = read_array_info(folder)
         self.schema = self.info.schema
         self.episodes = read_episodes(index)
+        check_places(index, self.episodes, self.info.num_rows)
         rows, self.mapped = load_rows([self.info])
         self.rows = rows[: self.info.num_rows]
         """(R, C) read-only rows in the store's type."""

@@ -5,24 +5,25 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from beyondmimic_data.errors import StoreError
+from beyondmimic_data.errors import StoreError, shown
 from storage.artifact_names import meant
-from storage.artifacts import (
+from storage.artifacts import Artifact, ArtifactStore, require_free_space
+from storage.manifests import (
+    LINE,
+    LINEAGE,
     MANIFEST,
-    Artifact,
-    ArtifactStore,
+    Manifest,
     content_files,
+    is_hash,
     parent_lines,
     read_manifest,
-    require_free_space,
 )
 from storage.object_store import ObjectStore
 
 PROGRESS_SECONDS = 5.0
 """Between two lines of progress."""
-LINE = ("kind", "key", "recipe", "version")
-"""What names an artifact and its content."""
-Manifest = dict[str, Any]
+MAX_ANCESTORS = 10_000
+"""Most that a dataset version is made of; a store that names ever more is none of this project."""
 Find = Callable[[str, str, str], Manifest | None]
 """Returns the manifest of a kind, key and recipe, or ``None``."""
 
@@ -85,7 +86,8 @@ def pull_dataset(
     Raises:
         MissingToolError: the package that reads such URLs is not installed.
         StoreError: nothing there has that name, there is no such skill, rollouts or files are missing or
-            damaged there, the store holds another version of a recipe, or it has not enough room.
+            damaged there, a manifest there is not one that this project makes, the store holds another
+            version of a recipe, or it has not enough room.
     """
     remote = ObjectStore(url)
     datasets = remote.list("datasets", key)
@@ -114,36 +116,62 @@ class _Lineage:
 
 def _lineage(find: Find, dataset: Manifest, where: str, skills: Collection[str]) -> _Lineage:
     """Look up a dataset's rollouts, those of some skills only, and all that they were made from."""
-    rollouts = parent_lines(dataset["meta"], f"{where}: datasets {dataset['recipe']}")
+    rollouts = _parents(dataset, where)
     known = [line["key"] for line in rollouts]
     for skill in skills:
         if skill not in known:
             raise StoreError(f"{where}: skill: found {skill!r}, expected one of {', '.join(known)}")
     found: dict[tuple[str, ...], Manifest] = {}
     absent: dict[tuple[str, ...], dict[str, str]] = {}
-
-    def visit(line: dict[str, str]) -> None:
+    seen: set[tuple[str, ...]] = set()
+    wanted = [line for line in rollouts if not skills or line["key"] in skills]
+    waiting: list[tuple[dict[str, str], Manifest | None]] = [(line, None) for line in reversed(wanted)]
+    while waiting:
+        line, manifest = waiting.pop()
         place = _place(line)
-        if place in found or place in absent:
-            return
-        manifest = find(*place)
-        if manifest is None or manifest["version"] != line.get("version", manifest["version"]):
-            absent[place] = line
-            return
-        for parent in parent_lines(manifest["meta"], f"{where}/{'/'.join(place)}/{MANIFEST}"):
-            visit(parent)
-        found[place] = manifest
-
-    for line in rollouts:
-        if skills and line["key"] not in skills:
+        if manifest is not None:  # its parents were looked up in the meantime
+            found[place] = manifest
             continue
-        visit(line)
+        if place in seen:
+            continue
+        seen.add(place)
+        if len(seen) > MAX_ANCESTORS:
+            raise StoreError(f"{where}: a dataset of more than {MAX_ANCESTORS} artifacts; it is damaged")
+        manifest = find(*place)
+        if manifest is None or manifest["version"] != line["version"]:
+            absent[place] = line
+            continue
+        waiting.append((line, manifest))
+        waiting += [(parent, None) for parent in reversed(_parents(manifest, where))]
+    for line in wanted:
         if _place(line) in absent:
             raise StoreError(
-                f"{where}/{'/'.join(_place(line))}: missing, or not of version {line.get('version')}; "
+                f"{where}/{'/'.join(_place(line))}: missing, or not of version {line['version']}; "
                 "copy a dataset whose rollouts are all there, or the others with --skills"
             )
     return _Lineage((*found.values(), dataset), tuple(absent.values()))
+
+
+def _parents(manifest: Manifest, where: str) -> list[dict[str, str]]:
+    """Return the lines of what an artifact of a dataset's lineage was made from.
+
+    Raises:
+        StoreError: one is of a kind that it is not made from, or its recipe or version is none.
+    """
+    source = f"{where}/{'/'.join(_place(manifest))}/{MANIFEST}"
+    lines, kinds = parent_lines(manifest["meta"], source), LINEAGE[manifest["kind"]]
+    for line in lines:
+        if line["kind"] not in kinds:
+            expected = f"one of {', '.join(kinds)}" if kinds else "none"
+            raise StoreError(
+                f"{source}: meta.parents: kind: found {shown(line['kind'])}, expected {expected}"
+            )
+        for name in ("recipe", "version"):
+            if not is_hash(line.get(name)):
+                raise StoreError(
+                    f"{source}: meta.parents: {name}: found {shown(line.get(name))}, expected 16 hex digits"
+                )
+    return lines
 
 
 def _finder(store: ArtifactStore) -> Find:

@@ -55,7 +55,7 @@ class UnitMarker:
         """
         try:
             value = read_json(path)
-            return cls(
+            marker = cls(
                 value["unit"],
                 value["rows"],
                 value["sha256"],
@@ -63,7 +63,13 @@ class UnitMarker:
                 Moments.from_json(value["moments"]),
                 dict(value["figures"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
+            numbers = (marker.unit, marker.rows, *marker.figures.values())
+            if not all(type(number) is int for number in numbers) or not isinstance(marker.sha256, str):
+                raise TypeError("fields of other types")
+            if not all(isinstance(episode, dict) for episode in marker.episodes):
+                raise TypeError("episodes that are no rows of an index")
+            return marker
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise StoreError(
                 f"{path}: not a unit marker ({error!r}); remove it to collect the unit again"
             ) from error

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from beyondmimic_data.errors import MotionError
-from beyondmimic_data.files import read_json, write_json
+from beyondmimic_data.errors import MotionError, StoreError, shown
+from beyondmimic_data.files import NAME_BYTES, path_below, read_json, write_json
 from beyondmimic_data.hashing import hash_file, hash_value
 from beyondmimic_data.motions.formats import EDITS_VERSION, EXPECTED, IMPORTER_VERSION, REFUSED, SUFFIXES
 from beyondmimic_data.motions.motion_config import (
@@ -24,6 +24,8 @@ from beyondmimic_data.motions.motion_config import (
 )
 
 VALID_KEY = re.compile(r"[A-Za-z0-9_.+-]+")
+EPISODE = "-00000-000000"
+"""What an episode's id adds to its skill: with it the name must still be one of a file."""
 RACY_SECONDS = 2.0
 """A file changed this recently may change again within one tick of its clock: its hash is not remembered."""
 
@@ -160,7 +162,8 @@ class _Scan:
     def run(self) -> FolderScan:
         files = self._files()
         own = [clip for file, clip in files.items() if file not in self.material]
-        clips = self._without_collisions([*own, *self._made(files)])
+        named = [c for c in (*own, *self._made(files)) if self._is_name(c.name, c.table or c.place)]
+        clips = self._without_collisions(named)
         groups = self._groups(clips)
         grouped = {clip.name for members in groups.values() for clip in members}
         for clip in clips:
@@ -182,6 +185,16 @@ class _Scan:
 
     def _fail(self, file: object, field: str, found: object, expected: str) -> None:
         self.errors.append(MotionError(file, field, found, expected))
+
+    def _is_name(self, name: str, origin: Path) -> bool:
+        """Say whether a clip or skill can be the name of files and folders; if not it is an error."""
+        try:
+            path_below(self.folder, name, name + EPISODE)
+        except StoreError:
+            expected = f"at most {NAME_BYTES - len(EPISODE)} letters, digits and signs, not '.' or '..'"
+            self._fail(origin, "name", shown(name), expected)
+            return False
+        return True
 
     def _files(self) -> dict[Path, ClipSource]:
         """Return the clip that each motion file is; what is only material for others is noted."""
@@ -291,6 +304,8 @@ class _Scan:
         for config in filter(None, self.configs.values()):
             for rule in config.skills:
                 key = self._group_key(config.path, rule.name)
+                if not self._is_name(key, config.path):
+                    continue
                 members = [clip for clip in clips if config.skill_takes(rule, clip.place)]
                 if not members:
                     self._fail(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.errors import StoreError
-from beyondmimic_data.files import read_json, write_json
+from beyondmimic_data.files import path_below, read_json, write_json
 from beyondmimic_data.shipping import CARD, ship_files
 from beyondmimic_data.tracking.policy_files import EVALUATION, OPTIMIZER, TRAINING, WEIGHTS
 
@@ -58,9 +58,9 @@ def ship(
         folder: where shipped policies are.
 
     Raises:
-        StoreError: the policy lacks a file.
+        StoreError: the policy lacks a file, or the skill is no name of a folder.
     """
-    target = folder / skill
+    target = path_below(folder, skill)
     ship_files(policy, target, FILES, {"skill": skill, **card})
     write_json(target / EVALUATION, evaluation)
     return _read(target)

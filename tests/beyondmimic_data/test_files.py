@@ -6,13 +6,61 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from beyondmimic_data.errors import StoreError
-from beyondmimic_data.files import whole_folder
+from beyondmimic_data.files import NAME_BYTES, path_below, whole_folder
 
 PROJECT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "synth__walk", "a.b", "..a", "...", "a b", "ä", "-x", "x" * NAME_BYTES]
+)
+def test_a_name_is_a_path_below_its_root(name: str, tmp_path: Path) -> None:
+    path = path_below(tmp_path, "first", name)
+    assert path.parent == tmp_path / "first"
+    assert path.name == name
+    path.mkdir(parents=True)
+    assert path.resolve().parent.parent == tmp_path.resolve()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "does not name"),
+        (".", "does not name"),
+        ("..", "does not name"),
+        ("a/b", "holds '/'"),
+        ("/etc", "holds '/'"),
+        ("../..", "holds '/'"),
+        ("a\\b", "holds '/'"),
+        ("a\0b", "cannot be printed"),
+        ("a\nb", "cannot be printed"),
+        ("\ud800", "cannot be printed"),
+        ("x" * (NAME_BYTES + 1), f"is {NAME_BYTES + 1} bytes long"),
+        ("ä" * NAME_BYTES, f"is {2 * NAME_BYTES} bytes long"),
+        (None, "is no text but NoneType"),
+        (7, "is no text but int"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_refused_in_one_line(name: Any, why: str, tmp_path: Path) -> None:
+    for names in ((name,), ("first", name), (name, "last")):
+        with pytest.raises(StoreError, match=why) as refused:
+            path_below(tmp_path, *names)
+        line = str(refused.value)
+        assert line.startswith(f"{tmp_path}: the name ")
+        assert line.endswith("; rename it where it comes from")
+        assert line.isprintable()
+        assert len(line) < len(str(tmp_path)) + 200
+
+
+def test_a_path_of_too_many_names_is_refused(tmp_path: Path) -> None:
+    assert path_below(tmp_path, *["a"] * 500).parts[-500:] == ("a",) * 500
+    with pytest.raises(StoreError, match="a path of 5000 names is longer than 2000 bytes"):
+        path_below(tmp_path, *["a"] * 5000)
 
 
 def test_the_folder_appears_when_the_block_is_done(tmp_path: Path) -> None:

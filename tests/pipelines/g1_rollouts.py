@@ -14,6 +14,10 @@ from storage.trajectory_writer import TrajectoryWriter
 
 HZ = 50.0
 CHUNK_STEPS = 256
+STAND, WALK, WALK_AGAIN, HOP, OLD, NEW = (
+    name.ljust(16, "0") for name in ("51", "a1", "a2", "41", "aaa1", "bbb2")
+)
+"""Recipes of the rollouts and of both datasets."""
 LENGTHS = (80, 60, 100)
 """Steps of each episode."""
 
@@ -66,14 +70,17 @@ def rows_of(schema: StepSchema, length: int, seed: int) -> np.ndarray:
     return rows
 
 
-def build_rollouts(store: ArtifactStore, skill: str, recipe: str, seed: int) -> Artifact:
-    """Build a skill's rollouts of one unit."""
+def build_rollouts(
+    store: ArtifactStore, skill: str, recipe: str, seed: int, episode: str = "{skill}-00000-{number:06d}"
+) -> Artifact:
+    """Build a skill's rollouts of one unit, whose episodes are named by a pattern."""
     schema = schema_of(skill)
     with store.build("rollouts", skill, recipe) as build:
         writer = TrajectoryWriter.create(build.path, schema, units=1, chunk_steps=CHUNK_STEPS)
         episodes, start = [], 0
         for number, length in enumerate(LENGTHS):
-            entry = {"episode_id": f"{skill}-00000-{number:06d}", "skill": skill, "clip": skill, "unit": 0}
+            name = episode.format(skill=skill, number=number)
+            entry = {"episode_id": name, "skill": skill, "clip": skill, "unit": 0}
             episodes.append(entry | {"start_row": start, "length": length, "termination": "clip_end"})
             start += length
         rows = np.concatenate([rows_of(schema, n, seed + i) for i, n in enumerate(LENGTHS)])
@@ -94,10 +101,10 @@ def build_dataset(store: ArtifactStore, recipe: str, *rollouts: Artifact) -> Non
 
 
 def build_store(root: Path) -> ArtifactStore:
-    """Build two dataset versions: ``aaa1`` of stand and walk, ``bbb2`` of stand, another walk, and hop."""
+    """Build two dataset versions: ``OLD`` of stand and walk, ``NEW`` of stand, another walk, and hop."""
     store = ArtifactStore(root)
-    stand, walk = build_rollouts(store, "stand", "s1", 0), build_rollouts(store, "walk", "w1", 10)
-    build_dataset(store, "aaa1", stand, walk)
-    walk, hop = build_rollouts(store, "walk", "w2", 20), build_rollouts(store, "hop", "h1", 30)
-    build_dataset(store, "bbb2", stand, walk, hop)
+    stand, walk = build_rollouts(store, "stand", STAND, 0), build_rollouts(store, "walk", WALK, 10)
+    build_dataset(store, OLD, stand, walk)
+    walk, hop = build_rollouts(store, "walk", WALK_AGAIN, 20), build_rollouts(store, "hop", HOP, 30)
+    build_dataset(store, NEW, stand, walk, hop)
     return store

@@ -13,7 +13,20 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from g1_rollouts import HZ, LENGTHS, build_store, rows_of, schema_of
+from g1_rollouts import (
+    HZ,
+    LENGTHS,
+    NEW,
+    OLD,
+    STAND,
+    WALK,
+    WALK_AGAIN,
+    build_dataset,
+    build_rollouts,
+    build_store,
+    rows_of,
+    schema_of,
+)
 
 from beyondmimic_data.motions.npz_motion import read_npz
 from pipelines import cli
@@ -54,15 +67,15 @@ def test_diff_shows_what_changed(call: Call) -> None:
         "removed": [],
         "changed": ["walk"],
     }
-    assert [line["recipe"] for line in document["unchanged"]] == ["s1"]
+    assert [line["recipe"] for line in document["unchanged"]] == [STAND]
     assert document["shared_bytes"] > 4 * 342 * sum(LENGTHS)
     text = call("diff", "previous", "latest")
     [walk] = [line.split() for line in text.splitlines() if line.startswith("walk")]
-    assert walk[:4] == ["walk", "-", "changed", "w1"]
+    assert walk[:4] == ["walk", "-", "changed", WALK]
     assert "+ added" in text
     assert "= unchanged" in text
     assert f"shared by both: {document['shared_bytes'] / 1e6:.1f} MB of unchanged rollouts" in text
-    assert call("diff", "bbb2", "latest", "--json")["changed"] == []
+    assert call("diff", NEW, "latest", "--json")["changed"] == []
 
 
 @pytest.mark.parametrize("words", [("diff", "latest"), ("export", "--format", "npz", "--version")])
@@ -70,7 +83,7 @@ def test_an_unknown_version_is_one_line(words: tuple[str, ...], call: Call, tmp_
     out = ("--out", tmp_path / "out") if words[0] == "export" else ()
     error = call(*words, "nobody", *out, fails=True)
     assert error.startswith("beyondmimic: datasets 'nobody': no such recipe or version; expected latest,")
-    assert error.endswith("aaa1, bbb2\n")
+    assert error.endswith(f"{OLD}, {NEW}\n")
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -78,7 +91,7 @@ def test_an_unknown_version_is_one_line(words: tuple[str, ...], call: Call, tmp_
 @pytest.mark.parametrize("order", ["breadth-first", "depth-first"])
 def test_npz_comes_back_through_the_projects_reader(order: str, call: Call, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ("export", "--format", "npz", "--out", out, "--version", "aaa1", "--order", order)
+    words = ("export", "--format", "npz", "--out", out, "--version", OLD, "--order", order)
     document = call(*words, "--json")
     assert document["skills"] == ["stand", "walk"]
     assert (document["episodes"], document["steps"]) == (6, 2 * sum(LENGTHS))
@@ -97,13 +110,40 @@ def test_npz_comes_back_through_the_projects_reader(order: str, call: Call, tmp_
         expected = [schema.take(rows, name) for name in ("root_pos_w", "root_quat_w", "joint_pos")]
         np.testing.assert_allclose(qpos, np.concatenate(expected, axis=1), atol=1e-6)
     source = json.loads((out / "source.json").read_text())
-    assert (source["order"], source["dataset"]["recipe"]) == (order, "aaa1")
+    assert (source["order"], source["dataset"]["recipe"]) == (order, OLD)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../../escaped{number}", "/{number}", "..", "a/{number}", "{number}" + "x" * 300, "{number}\n"],
+)
+def test_no_episode_is_exported_out_of_the_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An NPZ is named by its episode's id; a LeRobot dataset only holds it as a text."""
+    store = ArtifactStore(tmp_path / "data")
+    build_dataset(store, OLD, build_rollouts(store, "walk", WALK, 0, name + "{number}" * (name == "..")))
+    monkeypatch.setenv("BEYONDMIMIC_DATA", str(store.root))
+    before = sorted(tmp_path.rglob("*"))
+    for form, code in (("npz", 0 if name == ".." else 1), ("lerobot", 0)):
+        out = tmp_path / "deep" / "out" / form
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["data", "export", "--format", form, "--out", str(out)])
+        captured = capfd.readouterr()
+        assert int(ended.value.code or 0) == code, captured.err
+        if code:
+            assert captured.err.startswith("beyondmimic: ")
+            assert "rename it where it comes from\n" in captured.err
+            assert captured.err.count("\n") == 1
+            assert not out.exists()
+        made = [p for p in sorted(tmp_path.rglob("*")) if p not in before]
+        assert [p for p in made if tmp_path / "deep" not in (p, *p.parents)] == []
 
 
 def test_lerobot_holds_the_steps_of_the_skills_asked_for(call: Call, tmp_path: Path) -> None:
     out = tmp_path / "out"
     document = call("export", "--format", "lerobot", "--out", out, "--skills", "walk", "--json")
-    assert document["dataset"]["recipe"] == "bbb2"
+    assert document["dataset"]["recipe"] == NEW
     assert (document["skills"], document["episodes"]) == (["walk"], 3)
     assert document["bytes"] == sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     info = json.loads((out / "meta/info.json").read_text())
@@ -142,7 +182,7 @@ def test_a_folder_in_use_and_an_unknown_skill_are_one_line(form: str, call: Call
 @pytest.mark.parametrize("form", ["npz", "lerobot"])
 def test_a_damaged_store_leaves_no_export(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store: ArtifactStore = build_store(tmp_path / "data")
-    chunk = layout.chunk_path(store.folder("rollouts", "walk", "w2"), 0)
+    chunk = layout.chunk_path(store.folder("rollouts", "walk", WALK_AGAIN), 0)
     chunk.write_bytes(chunk.read_bytes()[:1000])
     monkeypatch.setenv("BEYONDMIMIC_DATA", str(store.root))
     with pytest.raises(SystemExit) as ended:
@@ -189,8 +229,8 @@ def test_a_dataset_goes_to_a_store_and_comes_back(
     root: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"file://{tmp_path}/remote"
-    sent = call("push", url, "--version", "aaa1", "--json")
-    assert [line["recipe"] for line in sent["artifacts"]] == ["s1", "w1", "aaa1"]
+    sent = call("push", url, "--version", OLD, "--json")
+    assert [line["recipe"] for line in sent["artifacts"]] == [STAND, WALK, OLD]
     assert (sent["copied"], sent["skipped"]) == (3, 0)
     text = call("push", url)
     assert [line.split()[-1] for line in text.splitlines()[1:5]] == ["there", "copied", "copied", "copied"]
@@ -212,6 +252,50 @@ def test_an_address_that_nothing_reads_is_one_line(verb: str, call: Call) -> Non
     error = call(verb, "s4://bucket/prefix", fails=True)
     expected = "s4://bucket/prefix: Protocol not known: s4; expected such as s3://bucket/prefix"
     assert error == f"beyondmimic: {expected}\n"
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+@pytest.mark.parametrize(
+    "url", ["s3://AKIAKEY:wJalrXUt@bucket", "https://user:wJalrXUt@host/x", "nobody://user:wJalrXUt@host"]
+)
+def test_credentials_in_an_address_are_refused_and_not_repeated(verb: str, url: str, call: Call) -> None:
+    error = call(verb, url, fails=True)
+    assert "it holds credentials, and is not repeated here" in error
+    assert error.count("\n") == 1
+    assert "wJalrXUt" not in error
+
+
+def test_every_verb_names_a_damaged_manifest_and_heal_goes_on_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = build_store(tmp_path)
+    monkeypatch.setenv("BEYONDMIMIC_DATA", str(store.root))
+    damaged = [store.folder("datasets", "all", NEW), store.folder("rollouts", "walk", WALK)]
+    for folder in damaged:
+        manifest = folder / "manifest.json"
+        manifest.write_text(manifest.read_text().replace('"recipe"', '"Recipe"', 1))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["data", *words])
+        captured = capfd.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    for words in (("gc",), ("diff", "previous", "latest"), ("push", f"file://{tmp_path}/remote")):
+        code, out, error = run(*words)
+        assert (code, out, error.count("\n")) == (1, "", 1)
+        assert "manifest.json: recipe missing; 'beyondmimic data verify --heal'" in error
+    code, out, _ = run("verify", "--json")
+    problems = json.loads(out)["problems"]
+    assert (code, [line["artifact"] for line in problems]) == (
+        1,
+        [str(folder) for folder in damaged],
+    )
+    code, out, _ = run("verify", "--heal", "--json")
+    document = json.loads(out)
+    assert (code, document["healed"], len(document["set_aside"])) == (0, True, 2)
+    assert all(Path(path, "manifest.json").is_file() for path in document["set_aside"])
+    assert run("verify")[0] == run("gc")[0] == 0
 
 
 def test_verify_names_a_flipped_bit_and_heal_takes_it_out(

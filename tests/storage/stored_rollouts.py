@@ -1,11 +1,15 @@
 """Small rollouts whose values name their own episode, step and column, for the tests of the store."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from beyondmimic_data.files import write_json
+from beyondmimic_data.hashing import hash_file
 from storage.artifacts import Artifact, ArtifactStore
+from storage.manifests import MANIFEST, make_manifest
 from storage.schema import Column, StepSchema
 from storage.trajectory_writer import TrajectoryWriter
 
@@ -99,6 +103,19 @@ def build_rollouts(store: ArtifactStore, skill: str, recipe: str, **options: Any
     artifact = store.find("rollouts", skill, recipe)
     assert artifact is not None
     return artifact
+
+
+def reseal(artifact: Artifact) -> Artifact:
+    """Write the manifest anew for the files as they are now, as a build that wrote them so would have."""
+    files = {
+        path.relative_to(artifact.path).as_posix(): {"bytes": path.stat().st_size, "sha256": hash_file(path)}
+        for path in sorted(artifact.path.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    line = (artifact.kind, artifact.key, artifact.recipe)
+    manifest = make_manifest(line, artifact.created, artifact.meta, files)
+    write_json(artifact.path / MANIFEST, manifest)
+    return dataclasses.replace(artifact, version=manifest["version"])
 
 
 def tree_bytes(folder: Path) -> dict[str, bytes]:

@@ -13,10 +13,9 @@ from storage.artifacts import (
     Artifact,
     ArtifactStore,
     describe,
-    parent_lines,
-    read_manifest,
     require_free_space,
 )
+from storage.manifests import parent_lines, read_manifest
 
 
 @pytest.fixture
@@ -151,9 +150,12 @@ def test_a_removal_that_was_cut_short_is_built_over(store: ArtifactStore) -> Non
     ("text", "message"),
     [
         ("{", "is not valid JSON"),
-        ("[]", "schema_version: found 'list', expected 1"),
-        ('{"schema_version": 9}', "schema_version: found 9, expected 1"),
-        ('{"schema_version": 1, "recipe": "r1"}', "created, files, meta, version missing"),
+        ("[]", "schema_version: found 'list', expected 2"),
+        ('{"schema_version": 9}', "schema_version: found 9, expected 2"),
+        (
+            '{"schema_version": 2, "recipe": "r1"}',
+            "created, files, key, kind, manifest_sha256, meta, version missing",
+        ),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_named(store: ArtifactStore, text: str, message: str) -> None:

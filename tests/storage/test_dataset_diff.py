@@ -3,7 +3,7 @@ import shutil
 import pyarrow as pa
 import pytest
 from stored_datasets import build_dataset
-from stored_rollouts import build_rollouts
+from stored_rollouts import build_rollouts, reseal
 
 from beyondmimic_data.errors import StoreError
 from storage import layout
@@ -110,4 +110,4 @@ def test_an_index_that_lost_an_episode_is_named(store: ArtifactStore, walk: Arti
     table = read_episodes(second.path / layout.EPISODES)
     write_episodes(second.path / layout.EPISODES, table.take(pa.array([0, 1, 2])))
     with pytest.raises(StoreError, match="d2: its index of 'walk' has other episodes"):
-        diff_datasets(first, second)
+        diff_datasets(first, reseal(second))

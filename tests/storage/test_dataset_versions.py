@@ -1,10 +1,12 @@
 import dataclasses
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from stored_rollouts import CHUNK_STEPS, SCHEMA, UNITS, build_rollouts, rows_of, unit_of
+from stored_rollouts import CHUNK_STEPS, SCHEMA, UNITS, build_rollouts, reseal, rows_of, unit_of
 
 from beyondmimic_data.errors import GateError, StoreError
 from storage import layout
@@ -83,7 +85,10 @@ def test_versions_share_the_skills_that_did_not_change(
 
 def test_a_version_reads_no_step(store: ArtifactStore, walk: Artifact) -> None:
     for unit in range(len(UNITS)):
-        layout.chunk_path(walk.path, unit).write_bytes(b"")
+        chunk = layout.chunk_path(walk.path, unit)
+        status = chunk.stat()
+        chunk.write_bytes(bytes(status.st_size))
+        os.utime(chunk, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert build_dataset(store, "d1", walk).version
 
 
@@ -193,7 +198,7 @@ def test_episodes_are_joined_by_id_whatever_their_order(
     wrong = pa.array(np.full(table.num_rows, 3))
     table = table.set_column(table.column_names.index("start_row"), "start_row", wrong)
     write_episodes(index, table)
-    reader = DatasetReader(dataset)
+    reader = DatasetReader(reseal(dataset))
     identities = {
         f"{skill}-{episode:04d}" for skill, episode, _ in shown(reader, reader.window_starts(WINDOW))
     }
@@ -209,19 +214,24 @@ def test_rollouts_that_are_gone_or_others_are_named(
     store: ArtifactStore, walk: Artifact, run: Artifact
 ) -> None:
     dataset = build_dataset(store, "d1", walk, run)
-    manifest = run.path / "manifest.json"
-    text = manifest.read_text()
-    manifest.write_text(text.replace(run.version, "0" * 16))
-    with pytest.raises(StoreError, match="rollouts/run/r1: version: found 0000000000000000"):
+    shutil.rmtree(run.path)
+    other = build_rollouts(store, "run", "r1", units=((50,),))
+    with pytest.raises(
+        StoreError, match=f"rollouts/run/r1: version: found {other.version}, expected {run.version}"
+    ):
         DatasetReader(dataset)
-    manifest.unlink()
+    shutil.rmtree(run.path)
     with pytest.raises(StoreError, match="rollouts/run/r1: missing; collect it again"):
         DatasetReader(dataset)
 
 
 def test_an_episode_that_the_rollouts_do_not_have_is_named(store: ArtifactStore, walk: Artifact) -> None:
     dataset = build_dataset(store, "d1", walk)
-    table = read_episodes(walk.path / layout.EPISODES)
-    write_episodes(walk.path / layout.EPISODES, table.slice(1))
-    with pytest.raises(StoreError, match="1 episodes, such as 'walk-0000', are not in"):
-        DatasetReader(dataset)
+    index = dataset.path / layout.EPISODES
+    table = read_episodes(index)
+    ids = ["stranger", *table["episode_id"].to_pylist()[1:]]
+    write_episodes(
+        index, table.set_column(table.column_names.index("episode_id"), "episode_id", pa.array(ids))
+    )
+    with pytest.raises(StoreError, match="1 episodes, such as 'stranger', are not in"):
+        DatasetReader(reseal(dataset))

@@ -65,7 +65,7 @@ def test_damage_is_found_and_healed_by_building_again(
     assert (found.unit, found.stray) == (unit, False)
     assert found.remedy == ("collect unit 3 again" if unit == 3 else "write it again")
     assert {p.unit for p in problems} <= {unit, None}
-    heal(store, rollouts, problems)
+    heal(store, rollouts.path, problems)
     assert store.find("rollouts", "walk", "r1") is None
     healed = build_rollouts(store, "walk", "r1")
     assert healed.version == rollouts.version
@@ -84,7 +84,7 @@ def test_stray_files_are_found_and_removed_without_building(store: ArtifactStore
     problems = verify(rollouts.path)
     assert sorted(p.file for p in problems) == sorted(strays)
     assert all(p.stray for p in problems)
-    heal(store, rollouts, problems)
+    heal(store, rollouts.path, problems)
     assert store.find("rollouts", "walk", "r1") == rollouts
     assert verify(rollouts.path) == []
 

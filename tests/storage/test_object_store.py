@@ -24,22 +24,27 @@ from storage import object_store
 from storage.artifacts import Artifact, ArtifactStore, describe
 from storage.dataset_reader import DatasetReader
 from storage.integrity import verify
+from storage.manifests import seal
 from storage.object_store import ObjectStore
 from storage.trajectory_reader import TrajectoryReader
 from storage.transfer import pull_dataset, push_dataset
 
 PROJECT = Path(object_store.__file__).parents[1]
+M1, P1, W1, D1, D2 = (digit * 16 for digit in "12345")
+"""Recipes of a motion, a policy, rollouts and two datasets."""
 FOLDERS = [
-    "motions/walk/m1",
-    "policies/walk/p1",
-    "rollouts/walk/w1",
-    "motions/hop/m1",
-    "policies/hop/p1",
-    "rollouts/hop/w1",
-    "datasets/all/d1",
+    f"motions/walk/{M1}",
+    f"policies/walk/{P1}",
+    f"rollouts/walk/{W1}",
+    f"motions/hop/{M1}",
+    f"policies/hop/{P1}",
+    f"rollouts/hop/{W1}",
+    f"datasets/all/{D1}",
 ]
 """What the dataset of these tests is made from, in the order of a push."""
-CHUNK = "rollouts/walk/w1/steps.zarr/steps/c/1/0"
+STRANGE = ("units/00009.json", "episodes.parquet")
+"""Files of rollouts that an interrupted collection may leave, and that are not those of a pull."""
+CHUNK = f"rollouts/walk/{W1}/steps.zarr/steps/c/1/0"
 
 
 @pytest.fixture(scope="module")
@@ -83,19 +88,19 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def build_skill(store: ArtifactStore, skill: str) -> Artifact:
     """Build a motion, a policy with a checkpoint in scratch, and rollouts."""
-    with store.build("motions", skill, "m1") as build:
+    with store.build("motions", skill, M1) as build:
         write_bytes(build.path / "clips" / "a.npz", b"clip of " + skill.encode())
         build.meta["parents"] = []
-    motion = found(store, "motions", skill, "m1")
-    with store.build("policies", skill, "p1") as build:
+    motion = found(store, "motions", skill, M1)
+    with store.build("policies", skill, P1) as build:
         write_bytes(build.path / "policy.onnx", b"policy of " + skill.encode())
         write_bytes(build.path / "scratch" / "checkpoint.pt", b"large")
         build.meta["parents"] = [describe(motion)]
-    policy = found(store, "policies", skill, "p1")
-    with store.build("rollouts", skill, "w1") as build:
+    policy = found(store, "policies", skill, P1)
+    with store.build("rollouts", skill, W1) as build:
         build.digests.update(write_rollouts(build.path, skill=skill))
         build.meta["parents"] = [describe(motion), describe(policy)]
-    return found(store, "rollouts", skill, "w1")
+    return found(store, "rollouts", skill, W1)
 
 
 def found(store: ArtifactStore, *line: str) -> Artifact:
@@ -117,7 +122,7 @@ def there(tmp_path: Path) -> ArtifactStore:
 
 @pytest.fixture
 def dataset(here: ArtifactStore) -> Artifact:
-    return build_dataset(here, "d1", build_skill(here, "walk"), build_skill(here, "hop"))
+    return build_dataset(here, D1, build_skill(here, "walk"), build_skill(here, "hop"))
 
 
 def push(dataset: Artifact, url: str, *skills: str) -> dict[str, Any]:
@@ -202,7 +207,7 @@ def test_a_dataset_comes_back_with_all_that_it_was_made_from(
     assert pulled["bytes"] == sent["bytes"] == sum(a["bytes"] for a in sent["artifacts"]) > 0
     assert content(there) == expected
     assert all(verify(there.root / folder) == [] for folder in FOLDERS)
-    copy = found(there, "datasets", "all", "d1")
+    copy = found(there, "datasets", "all", D1)
     assert (copy.version, copy.meta, copy.created) == (dataset.version, dataset.meta, dataset.created)
     mine, theirs = DatasetReader(dataset), DatasetReader(copy)
     assert theirs.mapped
@@ -218,11 +223,11 @@ def test_what_is_complete_is_not_moved_again(
     pull(there, url)
     again = pull(there, url)
     assert (again["copied"], again["skipped"], again["bytes"]) == (0, 7, 0)
-    second = build_dataset(here, "d2", found(here, "rollouts", "walk", "w1"))
+    second = build_dataset(here, D2, found(here, "rollouts", "walk", W1))
     assert push(second, url)["copied"] == 1
-    assert pull(there, url)["dataset"]["recipe"] == "d2"
-    assert pull(there, url, name="previous")["dataset"]["recipe"] == "d1"
-    with pytest.raises(StoreError, match=r"datasets 'x': no such recipe or version; .* d1, d2"):
+    assert pull(there, url)["dataset"]["recipe"] == D2
+    assert pull(there, url, name="previous")["dataset"]["recipe"] == D1
+    with pytest.raises(StoreError, match=rf"datasets 'x': no such recipe or version; .* {D1}, {D2}"):
         pull(there, url, name="x")
 
 
@@ -239,19 +244,19 @@ def test_an_interrupted_push_is_invisible_and_goes_on(
     assert {name for name in left if name.endswith("manifest.json")} == {
         f"{folder}/manifest.json"
         for folder in FOLDERS
-        if folder not in ("rollouts/walk/w1", "datasets/all/d1")
+        if folder not in (f"rollouts/walk/{W1}", f"datasets/all/{D1}")
     }
     remote = ObjectStore(url)
-    assert remote.find("rollouts", "walk", "w1") is None
+    assert remote.find("rollouts", "walk", W1) is None
     assert remote.list("datasets", "all") == []
-    half = [n for n in left if n.startswith("rollouts/walk/w1/") and "manifest" not in n]
+    half = [n for n in left if n.startswith(f"rollouts/walk/{W1}/") and "manifest" not in n]
     assert len(half) == 4
     again = push(dataset, url)
     assert again["copied"] == 2
     whole = {a["recipe"]: a["bytes"] for a in again["artifacts"] if a["copied"]}
     assert again["bytes"] == sum(whole.values()) - sum(left[name] for name in half)
     pull(there, url)
-    assert verify(there.folder("rollouts", "walk", "w1")) == []
+    assert verify(there.folder("rollouts", "walk", W1)) == []
 
 
 def test_a_killed_push_goes_on(dataset: Artifact, there: ArtifactStore, tmp_path: Path) -> None:
@@ -275,7 +280,7 @@ def test_a_killed_push_goes_on(dataset: Artifact, there: ArtifactStore, tmp_path
     process = subprocess.Popen([sys.executable, "-c", code, str(dataset.root), url], cwd=PROJECT)
     try:
         deadline = time.monotonic() + 60
-        while not list((tmp_path / "remote").glob("rollouts/walk/w1/units/*")):
+        while not list((tmp_path / "remote").glob(f"rollouts/walk/{W1}/units/*")):
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.01)
@@ -293,15 +298,15 @@ def test_a_killed_push_goes_on(dataset: Artifact, there: ArtifactStore, tmp_path
 def test_what_another_version_left_half_sent_is_not_taken_for_this_one(
     here: ArtifactStore, there: ArtifactStore, dataset: Artifact, url: str
 ) -> None:
-    folder = here.root / "rollouts/walk/w1"
+    folder = here.root / f"rollouts/walk/{W1}"
     other = json.loads((folder / "manifest.json").read_text()) | {"version": "another"}
     marker = "units/00000.json"
     left = {"manifest.json.partial": json.dumps(other).encode(), "stray.bin": b"stray"}
     left[marker] = b"x" * (folder / marker).stat().st_size
     for name, data in left.items():
-        write_remote(f"{url}/rollouts/walk/w1/{name}", data)
+        write_remote(f"{url}/rollouts/walk/{W1}/{name}", data)
     push(dataset, url)
-    assert "rollouts/walk/w1/stray.bin" not in remote_files(url)
+    assert f"rollouts/walk/{W1}/stray.bin" not in remote_files(url)
     pull(there, url)
     assert content(there) == content(here)
 
@@ -315,11 +320,11 @@ def test_a_flipped_byte_is_refused_with_the_files_name(
         pull(there, url)
     message = str(refused.value)
     assert message.startswith(f"{url}/{CHUNK}: its bytes are not those in the manifest: SHA-256 ")
-    assert message.endswith(f"; remove {url}/rollouts/walk/w1 and push it again")
-    assert there.find("rollouts", "walk", "w1") is None
+    assert message.endswith(f"; remove {url}/rollouts/walk/{W1} and push it again")
+    assert there.find("rollouts", "walk", W1) is None
     assert there.latest("datasets", "all") is None
-    assert not (there.partial("rollouts", "walk", "w1") / "steps.zarr/steps/c/1/0").exists()
-    remove_remote(f"{url}/rollouts/walk/w1")
+    assert not (there.partial("rollouts", "walk", W1) / "steps.zarr/steps/c/1/0").exists()
+    remove_remote(f"{url}/rollouts/walk/{W1}")
     assert push(dataset, url)["copied"] == 1
     assert pull(there, url)["copied"] == 5
     assert content(there) == content(here)
@@ -330,23 +335,27 @@ def test_an_interrupted_pull_goes_on(
 ) -> None:
     total = push(dataset, url)["bytes"]
     with monkeypatch.context() as broken:
-        break_after(broken, "get_file", 6)
+        break_after(broken, "open", 13)
         with pytest.raises(StoreError, match="the line is cut"):
             pull(there, url)
-    assert there.find("policies", "walk", "p1") is not None
-    assert there.find("rollouts", "walk", "w1") is None
-    partial = there.partial("rollouts", "walk", "w1")
+    assert there.find("policies", "walk", P1) is not None
+    assert there.find("rollouts", "walk", W1) is None
+    partial = there.partial("rollouts", "walk", W1)
     assert len(tree_bytes(partial)) == 4
-    write_bytes(partial / "units" / "00009.json", b"of an interrupted collection")
-    write_bytes(partial / "episodes.parquet", b"of an interrupted collection")
+    for name in STRANGE:
+        write_bytes(partial / name, b"of an interrupted collection")
     assert pull(there, url)["bytes"] < total
-    assert content(there) == content(here)
+    aside = f"set_aside/rollouts/walk/{W1}.partial.1"
+    strange = {f"{aside}/{name}": b"of an interrupted collection" for name in STRANGE}
+    assert content(there) == content(here) | strange
 
 
 def test_a_file_that_is_gone_is_named(there: ArtifactStore, dataset: Artifact, url: str) -> None:
     push(dataset, url)
     remove_remote(f"{url}/{CHUNK}")
-    with pytest.raises(StoreError, match=rf"{CHUNK}: missing; remove \S+/rollouts/walk/w1 and push it again"):
+    with pytest.raises(
+        StoreError, match=rf"{CHUNK}: missing; remove \S+/rollouts/walk/{W1} and push it again"
+    ):
         pull(there, url)
 
 
@@ -355,24 +364,24 @@ def test_a_local_file_that_is_damaged_is_not_sent(dataset: Artifact, url: str) -
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreError, match=rf"{CHUNK}: missing, or its bytes are not .*data verify --heal"):
         push(dataset, url)
-    assert ObjectStore(url).find("rollouts", "walk", "w1") is None
+    assert ObjectStore(url).find("rollouts", "walk", W1) is None
 
 
 def test_nothing_is_overwritten(here: ArtifactStore, dataset: Artifact, url: str, tmp_path: Path) -> None:
     push(dataset, url)
     other = ArtifactStore(tmp_path / "other")
-    with other.build("motions", "walk", "m1") as build:
+    with other.build("motions", "walk", M1) as build:
         write_bytes(build.path / "clips" / "a.npz", b"another clip")
         build.meta["parents"] = []
     before = content(other)
-    expected = f"motions/walk/m1: version: found {found(other, 'motions', 'walk', 'm1').version}, expected "
+    expected = f"motions/walk/{M1}: version: found {found(other, 'motions', 'walk', M1).version}, expected "
     with pytest.raises(StoreError, match=expected):
         pull(other, url)
     assert content(other) == before
     shutil.copytree(here.root, other.root, dirs_exist_ok=True)
     elsewhere = f"{url}/elsewhere"
     push(dataset, elsewhere)
-    remove_remote(f"{elsewhere}/motions/walk/m1")
+    remove_remote(f"{elsewhere}/motions/walk/{M1}")
     for name, data in before.items():
         write_remote(f"{elsewhere}/{name}", data)
     with pytest.raises(StoreError, match=expected):
@@ -382,14 +391,14 @@ def test_nothing_is_overwritten(here: ArtifactStore, dataset: Artifact, url: str
 def test_some_skills_only(there: ArtifactStore, dataset: Artifact, url: str) -> None:
     sent = push(dataset, url, "hop")
     assert ["/".join((a["kind"], a["key"], a["recipe"])) for a in sent["artifacts"]] == FOLDERS[3:]
-    with pytest.raises(StoreError, match=r"rollouts/walk/w1: missing, .*--skills"):
+    with pytest.raises(StoreError, match=rf"rollouts/walk/{W1}: missing, .*--skills"):
         pull(there, url)
     with pytest.raises(StoreError, match="skill: found 'fly', expected one of walk, hop"):
         pull(there, url, "fly")
     with pytest.raises(StoreError, match="skill: found 'fly', expected one of walk, hop"):
         push(dataset, url, "fly")
     assert pull(there, url, "hop")["copied"] == 4
-    assert there.find("datasets", "all", "d1") is not None
+    assert there.find("datasets", "all", D1) is not None
 
 
 def test_an_ancestor_that_was_removed_is_reported(
@@ -400,7 +409,7 @@ def test_an_ancestor_that_was_removed_is_reported(
     assert [(line["kind"], line["key"]) for line in sent["absent"]] == [("motions", "hop")]
     assert pull(there, url)["absent"] == sent["absent"]
     shutil.rmtree(here.root / "rollouts" / "hop")
-    with pytest.raises(StoreError, match=r"rollouts/hop/w1: missing"):
+    with pytest.raises(StoreError, match=rf"rollouts/hop/{W1}: missing"):
         push(dataset, url)
 
 
@@ -408,11 +417,13 @@ def test_a_manifest_that_names_files_outside_is_refused(
     there: ArtifactStore, dataset: Artifact, url: str
 ) -> None:
     push(dataset, url)
-    place = f"{url}/policies/walk/p1/manifest.json"
+    place = f"{url}/policies/walk/{P1}/manifest.json"
     manifest = json.loads(read_remote(place))
     manifest["files"]["../../escaped"] = manifest["files"].pop("policy.onnx")
-    write_remote(place, json.dumps(manifest).encode())
-    with pytest.raises(StoreError, match=r"policies/walk/p1 is damaged: '../../escaped' is no file below it"):
+    write_remote(place, json.dumps(seal(manifest)).encode())
+    with pytest.raises(
+        StoreError, match=rf"policies/walk/{P1} is damaged: '../../escaped' is no file below it"
+    ):
         pull(there, url)
     assert not list(there.root.rglob("escaped"))
 
@@ -433,8 +444,8 @@ def test_the_documented_way_reads_rows_in_place(here: ArtifactStore, dataset: Ar
     placeholder = "s3://bucket/prefix/rollouts/synth__stand/<recipe>"
     assert placeholder in code
     names: dict[str, Any] = {}
-    exec(code.replace(placeholder, f"{url}/rollouts/walk/w1"), names)
-    reader = TrajectoryReader(here.folder("rollouts", "walk", "w1"))
+    exec(code.replace(placeholder, f"{url}/rollouts/walk/{W1}"), names)
+    reader = TrajectoryReader(here.folder("rollouts", "walk", W1))
     first = reader.episodes.slice(0, 1).to_pylist()[0]
     assert names["episodes"] == reader.episodes.to_pylist()
     assert names["steps"].shape == (first["length"], 8)

@@ -368,3 +368,28 @@ def test_check_reads_folders_files_and_facts(tmp_path: Path) -> None:
     (tmp_path / "robot").mkdir()
     with pytest.raises(MotionError, match="no motion file"):
         check_paths([tmp_path / "robot"], quick())
+
+
+@pytest.mark.parametrize("name", [".", "..", "x" * 190, "x" * 300])
+@pytest.mark.parametrize("kind", ["skills", "clips"])
+def test_a_name_that_is_none_of_a_folder_is_refused_and_others_are_not(
+    kind: str, name: str, tmp_path: Path
+) -> None:
+    """A skill is a folder of the store, and its episodes' ids are longer by their numbers."""
+    clips = 'clips = ["b.npz"]' if kind == "skills" else 'from = "b.npz"\nloop = 2'
+    touch(tmp_path / "motions.toml", f'[[{kind}]]\nname = "{name}"\n{clips}\n')
+    for file in ("a.npz", "b.npz"):
+        touch(tmp_path / file)
+    found = scan(tmp_path)
+    assert keys(found) == ["a", "b"]
+    [error] = found.errors
+    assert f"name: found '{name[:40]}" in str(error)
+    assert "at most 187 letters" in str(error)
+
+
+def test_a_file_whose_path_makes_too_long_a_name_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path / ("x" * 100) / ("y" * 100 + ".npz"))
+    touch(tmp_path / "a.npz")
+    found = scan(tmp_path)
+    assert keys(found) == ["a"]
+    assert "at most 187 letters" in str(found.errors[0])
