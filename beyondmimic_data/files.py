@@ -6,12 +6,15 @@ import os
 import re
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.errors import StoreError
 
+MAX_TEXT_BYTES = 64 * 2**20
+"""Longest document that is read into memory: the longest that the project writes has a tenth of it."""
 _TEMPORARY = re.compile(r"\..+\.tmp(\.[^.]+)?|.+\.partial")
 
 
@@ -94,6 +97,43 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text())
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+    """Read a UTF-8 file that a person or another process may have put there.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds more than ``limit`` bytes, or no text.
+    """
+    with path.open("rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"more than {limit / 2**20:g} MiB")
+    return data.decode()
+
+
+def read_json(path: Path, limit: int = MAX_TEXT_BYTES) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds more than ``limit`` bytes, no text, or no JSON.
+    """
+    text = read_text(path, limit)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("values nested too deeply") from error
+
+
+def read_toml(path: Path, limit: int = MAX_TEXT_BYTES) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds more than ``limit`` bytes, no text, or no TOML.
+    """
+    text = read_text(path, limit)
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("values nested too deeply") from error
