@@ -17,9 +17,8 @@ backend.batch.step()
 
 
 def test_an_unstable_simulation_warns_once_and_leaves_no_file(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CODE], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, "-c", CODE]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("WARNING MuJoCo: ")]
     assert len(lines) == 1
