@@ -15,12 +15,12 @@ LEFT = ("*.json", "*.npz", "*.png", "*.safetensors", "*.onnx", "*.zarr", "*.mp4"
 
 
 def state_of_the_repository() -> dict[str, tuple[int, int] | None]:
-    """Return files that git does not track, those of MuJoCo's log, and time and size of what ships."""
+    """Return files that git does not track, and time and size of MuJoCo's log and of what ships."""
     command = ["git", "ls-files", "--others", "--exclude-standard", *LEFT]
     listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False).stdout
     found: dict[str, tuple[int, int] | None] = dict.fromkeys(listed.splitlines())
-    found |= {str(path): None for path in PROJECT.glob("MUJOCO_LOG.TXT")}
-    for path in (file for folder in DATA for file in (PROJECT / folder).rglob("*") if file.is_file()):
+    files = [*PROJECT.glob("MUJOCO_LOG.TXT"), *(p for folder in DATA for p in (PROJECT / folder).rglob("*"))]
+    for path in filter(Path.is_file, files):
         status = path.stat()
         found[str(path.relative_to(PROJECT))] = (status.st_mtime_ns, status.st_size)
     return found
