@@ -14,7 +14,7 @@ from assets.workspace import Workspace
 from beyondmimic_data.errors import ConfigError, MotionError
 from beyondmimic_data.files import atomic_path, write_bytes
 from beyondmimic_data.hashing import hash_file
-from beyondmimic_data.motions.folder import motion_files
+from beyondmimic_data.motions.folder import motion_files, refuse_links_outside
 from beyondmimic_data.motions.formats import SUFFIXES
 from beyondmimic_data.motions.motion_config import (
     FILE_NAME,
@@ -34,7 +34,7 @@ def folder_signature(workspace: Workspace) -> dict[str, str]:
     root = workspace.motion_folder
     signature = {}
     for path in sorted([*motion_files(root), *root.rglob("*.toml")]):
-        with contextlib.suppress(FileNotFoundError):  # gone since it was listed
+        with contextlib.suppress(OSError):  # gone since it was listed, or a link to nothing
             state = path.stat()
             signature[path.relative_to(root).as_posix()] = f"{state.st_mtime_ns}:{state.st_size}"
     return signature
@@ -94,7 +94,7 @@ def add_motions(workspace: Workspace, sources: Sequence[Path]) -> list[Path]:
 
     Raises:
         ConfigError: a source that is not there or holds no motion, or two of one name.
-        MotionError: a ``motions.toml`` that cannot be read.
+        MotionError: a ``motions.toml`` that cannot be read, or a link that leads out of its folder.
     """
     places: dict[Path, Path] = {}
     for source in sources:
@@ -120,6 +120,7 @@ def _files_of(source: Path) -> list[tuple[Path, Path]]:
         return [(source.absolute(), Path(source.name))]
     if not source.is_dir():
         raise ConfigError("motions", str(source), "a file or a folder that exists")
+    refuse_links_outside(source)
     files = sorted(motion_files(source))
     if not files:
         raise ConfigError("motions", str(source), "a folder with files that end in " + ", ".join(SUFFIXES))
@@ -158,7 +159,10 @@ def _bring_tables(source: Path, target: Path) -> None:
     wanted = _tables(source)
     if not wanted:
         return
-    present = _tables(target) if target.exists() else {}
+    present: dict[tuple[str, str], str] = {}
+    if target.exists():
+        load_config(target)
+        present = _tables(target)
     hidden = {} if target.exists() else {file: rule_of(file) for file in motion_files(target.parent)}
     for key, text in wanted.items():
         if present.get(key) == text:

@@ -17,6 +17,7 @@ ROOT_VARIABLE = "BEYONDMIMIC_DATA"
 SETTINGS = "workspace.json"
 HASHES = "motion_hashes.json"
 DEFAULT_PRESET = "quick"
+EXPECTED = "a JSON object; remove the file to start from defaults"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +71,13 @@ def open_workspace(
     root = (root or default_root()).absolute()
     remembered = _read_settings(root / SETTINGS)
     name = preset or remembered.get("preset", DEFAULT_PRESET)
-    changes = dict(remembered.get("overrides", {})) if preset is None else {}
+    base = get_preset(name)
+    if preset is None:
+        base = with_overrides(base, remembered.get("overrides", {}))
     return Workspace(
         root=root,
         motion_folder=(motion_folder or root / "motion_folder").absolute(),
-        preset=with_overrides(get_preset(name), changes | (overrides or {})),
+        preset=with_overrides(base, overrides or {}),
     )
 
 
@@ -90,10 +93,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         return {}
     try:
         settings = read_json(path)
-    except ValueError as error:
-        raise ConfigError(
-            str(path), str(error), "a JSON object; remove the file to start from defaults"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(path), str(error), EXPECTED) from error
     if not isinstance(settings, dict):
-        raise ConfigError(str(path), type(settings).__name__, "a JSON object")
+        raise ConfigError(str(path), type(settings).__name__, EXPECTED)
     return settings

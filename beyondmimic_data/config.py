@@ -61,6 +61,17 @@ class ControlConfig:
     physics_dt: float = 0.005
     """Physics step, s."""
 
+    def __post_init__(self) -> None:
+        """Refuse rates that no clip can be resampled to and no robot simulated at.
+
+        Raises:
+            ConfigError: as said.
+        """
+        if not 1.0 <= self.control_hz <= 1000.0:
+            raise ConfigError("control.control_hz", self.control_hz, "1 to 1000 policy steps a second")
+        if not 1e-5 <= self.physics_dt <= 0.1:
+            raise ConfigError("control.physics_dt", self.physics_dt, "0.00001 to 0.1 s")
+
     @property
     def decimation(self) -> int:
         """Physics steps a control step."""
@@ -801,6 +812,6 @@ def get_preset(name: str) -> Preset:
     Raises:
         ConfigError: no such preset.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ConfigError("preset", name, "one of " + ", ".join(PRESETS))
     return PRESETS[name]()

@@ -1,10 +1,21 @@
 """The project's own exceptions: each names what is wrong, where, and what to do."""
 
+MAX_QUOTED = 300
+"""Characters of what was found that a message shows: what is found may be a damaged file's content."""
+MAX_PATH = 4096
+"""Characters of a file's path, which is named whole: Linux takes no longer one."""
+
+
+def one_line(value: object, limit: int = MAX_QUOTED) -> str:
+    """Return a value as text with a space for line breaks and control characters, cut behind ``limit``."""
+    text = str(value)
+    cut = "".join(c if c.isprintable() else " " for c in text[:limit])
+    return cut if len(text) <= limit else cut + " …"
+
 
 def shown(value: object, length: int = 60) -> str:
-    """Return a value as an error names it: on one line, and cut where it is longer than ``length``."""
-    text = repr(value)
-    return text if len(text) <= length else text[:length] + "…"
+    """Return a value as an error names it: quoted, on one line, and cut behind ``length``."""
+    return one_line(repr(value), length)
 
 
 class BeyondMimicError(Exception):
@@ -15,7 +26,9 @@ class ConfigError(BeyondMimicError):
     """A configuration value that cannot be used."""
 
     def __init__(self, field: str, found: object, expected: str) -> None:
-        super().__init__(f"configuration field '{field}': found {found!r}, expected {expected}")
+        super().__init__(
+            f"configuration field '{one_line(field)}': found {one_line(repr(found))}, expected {expected}"
+        )
         self.field = field
         self._given = (field, found, expected)
 
@@ -27,7 +40,8 @@ class RefusedFile(BeyondMimicError):
     """A file that is refused: names the file, the field, what was found and what was expected."""
 
     def __init__(self, file: object, field: str, found: object, expected: str) -> None:
-        super().__init__(f"{file}: {field}: found {found}, expected {expected}")
+        name = one_line(file, MAX_PATH)
+        super().__init__(f"{name}: {one_line(field)}: found {one_line(found)}, expected {expected}")
         self.file = str(file)
         self.field = field
         self._given = (self.file, field, str(found), expected)

@@ -6,12 +6,15 @@ import os
 import re
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
 from beyondmimic_data.errors import StoreError, shown
 
+MAX_TEXT_BYTES = 64 * 2**20
+"""Longest document that is read into memory: the longest that the project writes has a tenth of it."""
 _TEMPORARY = re.compile(r"\..+\.tmp(\.[^.]+)?|.+\.partial")
 NAME_BYTES = 200
 """Longest name of a file or folder; locks and temporary files add to it, and file systems end at 255."""
@@ -131,14 +134,32 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+    """Read a UTF-8 file that a person or another process may have put there.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds more than ``limit`` bytes, or no text.
+    """
+    return _bytes_of(path, limit).decode()
+
+
+def _bytes_of(path: Path, limit: int) -> bytes:
+    with path.open("rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"more than {limit / 2**20:g} MiB")
+    return data
+
+
+def read_json(path: Path, limit: int = MAX_TEXT_BYTES) -> Any:
     """Read a JSON file.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not JSON.
+        ValueError: it holds more than ``limit`` bytes, no text, or no JSON.
     """
-    return parse_json(path.read_bytes())
+    return parse_json(_bytes_of(path, limit))
 
 
 def parse_json(data: bytes) -> Any:
@@ -150,4 +171,18 @@ def parse_json(data: bytes) -> Any:
     try:
         return json.loads(data.decode())
     except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        raise ValueError("values nested too deeply") from error
+
+
+def read_toml(path: Path, limit: int = MAX_TEXT_BYTES) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds more than ``limit`` bytes, no text, or no TOML.
+    """
+    text = read_text(path, limit)
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("values nested too deeply") from error

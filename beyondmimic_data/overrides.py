@@ -4,6 +4,7 @@ Dagster's run config and the file that remembers a workspace's settings hold a p
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -29,7 +30,11 @@ def with_overrides(preset: Preset, overrides: Mapping[str, Any]) -> Preset:
     Raises:
         ConfigError: a field that does not exist, or a value of another type.
     """
+    if not isinstance(overrides, Mapping):
+        raise ConfigError("overrides", overrides, "values by dotted field name")
     for name, value in overrides.items():
+        if not isinstance(name, str):
+            raise ConfigError("overrides", name, "the dotted name of a field")
         preset = _set(preset, name.split("."), value, name)
     return preset
 
@@ -79,10 +84,47 @@ def _convert(value: Any, expected: Any, name: str) -> Any:
             raise wrong
         return tuple(_convert(v, a, name) for v, a in zip(value, arguments, strict=True))
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = _as_float(value)
+        if value is None:
+            raise wrong
+    if isinstance(value, float) and not math.isfinite(value):
+        raise wrong
     if not isinstance(value, expected) or (expected is not bool and isinstance(value, bool)):
         raise wrong
     return value
+
+
+def from_json[T](kind: type[T], value: Any, where: str) -> T:
+    """Return a frozen dataclass of plain fields from its JSON form; fields with a default may be missing.
+
+    Args:
+        kind: the dataclass.
+        value: what the document holds.
+        where: its name in errors.
+
+    Raises:
+        ConfigError: it is no object, or a field is missing, unknown or of another type.
+    """
+    if not isinstance(value, Mapping):
+        raise ConfigError(where, type(value).__name__, "an object")
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in value:
+        if name not in fields:
+            raise ConfigError(f"{where}.{name}", "an unknown field", "one of " + ", ".join(fields))
+    nothing = dataclasses.MISSING
+    for name, field in fields.items():
+        if name not in value and field.default is nothing and field.default_factory is nothing:
+            raise ConfigError(f"{where}.{name}", None, "a value")
+    types_of = typing.get_type_hints(kind)
+    return kind(**{name: _convert(v, types_of[name], f"{where}.{name}") for name, v in value.items()})
+
+
+def _as_float(value: int) -> float | None:
+    """Return a whole number as a float, ``None`` for one of more digits than floats have."""
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _spell(expected: Any) -> str:

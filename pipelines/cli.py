@@ -88,6 +88,7 @@ def _verbs() -> dict[tuple[str, ...], tuple[Callable[[list[str]], type], Callabl
         ("data", "gc"): (lambda _: o.DataGc, data_verbs.data_gc),
         ("chaos", "collect"): (lambda _: o.ChaosCollect, data_verbs.chaos_collect),
         ("bench",): (lambda _: o.Bench, verbs.bench),
+        ("fuzz",): (lambda _: o.Fuzz, verbs.fuzz),
         ("study", "closed-loop"): (lambda _: o.StudyClosedLoop, verbs.study_closed_loop),
         ("study", "learned-guidance"): (lambda _: o.StudyLearnedGuidance, verbs.study_learned_guidance),
         ("study", "training"): (lambda _: o.StudyTraining, verbs.study_training),

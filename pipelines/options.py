@@ -113,6 +113,24 @@ class Bench:
 
 
 @dataclasses.dataclass(frozen=True)
+class Fuzz:
+    """Damage valid files and read them; exits 1 if one is neither accepted nor refused in one line."""
+
+    targets: tuple[str, ...] = ()
+    """Names of what is read, such as motion_npz; everything by default."""
+    mutants: int = 300
+    """Damaged files of each."""
+    seed: int = 1
+    """Decides what is done to each."""
+    first: int = 0
+    """Number of the first; with one mutant it repeats that one alone."""
+    keep: Path | None = None
+    """Folder to leave the last damaged files of each target in."""
+    json: Flag = False
+    """Print one JSON document on standard output and everything else on standard error."""
+
+
+@dataclasses.dataclass(frozen=True)
 class StudyClosedLoop:
     """Play one protocol with every combination of some settings of the closed loop, at the same seeds."""
 

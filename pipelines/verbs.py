@@ -133,6 +133,40 @@ def bench(options: o.Bench) -> Result:
     return Result(figures, figures_text(figures), measured=measured)
 
 
+def fuzz(options: o.Fuzz) -> Result:
+    """Read damaged files through the project's doors."""
+    from beyondmimic_data.bench import fuzz
+    from pipelines.fuzz_targets import TARGETS
+
+    names = [target.name for target in TARGETS]
+    for name in options.targets:
+        if name not in names:
+            raise ConfigError("targets", name, "of " + ", ".join(names))
+    if options.mutants < 1 or options.first < 0:
+        raise ConfigError("mutants", options.mutants, "at least 1, and a first one of at least 0")
+    chosen = [target for target in TARGETS if not options.targets or target.name in options.targets]
+    keep = None if options.keep is None else options.keep.absolute()
+    lines = fuzz.fuzz(
+        chosen, options.mutants, options.seed, first=options.first, keep=keep, progress=log.info
+    )
+    for line in lines:
+        if line["first_crash"] is not None:
+            which = f"--seed {options.seed} --first {line['first_crash']['mutant']} --mutants 1"
+            again = f"beyondmimic fuzz --targets {line['target']} {which} --keep FOLDER"
+            line["first_crash"]["reproduce"] = again
+    ok = not any(line["crash"] for line in lines)
+    asked = {"seed": options.seed, "first": options.first, "mutants": options.mutants}
+    return Result({**asked, "targets": lines, "ok": ok}, _fuzz_text(lines), ok=ok)
+
+
+def _fuzz_text(lines: list[dict[str, Any]]) -> str:
+    names = ("target", "accepted", "refused", "crash", "seconds", "slowest_s", "most_mb")
+    rows = [names, *(tuple(str(line[name]) for name in names) for line in lines)]
+    crashes = [(line["target"], line["first_crash"]) for line in lines if line["first_crash"]]
+    found = [f"{name}: {c['file']}: {c['what']}\n  {c['reproduce']}" for name, c in crashes]
+    return "\n".join([*aligned(rows), *found])
+
+
 def _bench_retarget(options: o.Bench) -> Result:
     from beyondmimic_data.bench import retarget_bench
 

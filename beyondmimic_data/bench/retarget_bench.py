@@ -16,7 +16,7 @@ from beyondmimic_data.errors import MotionError
 from beyondmimic_data.motions import kinematics
 from beyondmimic_data.motions.bvh_motion import BvhMotion, read_bvh
 from beyondmimic_data.motions.clip import Clip
-from beyondmimic_data.motions.folder import clip_name, motion_files
+from beyondmimic_data.motions.folder import clip_name, motion_files, refuse_links_outside
 from beyondmimic_data.motions.importer import import_motion
 from beyondmimic_data.motions.keypoints import SIDES
 from beyondmimic_data.motions.motion_config import facts_of
@@ -182,6 +182,7 @@ def _bvh_files(path: Path) -> list[tuple[str, Path]]:
     if not path.is_dir():
         found = [(path.stem, path)]
     else:
+        refuse_links_outside(path)
         found = [(clip_name(file, path), file) for file in sorted(motion_files(path))]
     files = [(name, file) for name, file in found if file.suffix.lower() == ".bvh"]
     if not files:

@@ -6,7 +6,11 @@ from typing import Any
 
 from beyondmimic_data.config import ControlConfig
 from beyondmimic_data.errors import ConfigError
+from beyondmimic_data.overrides import from_json
 from beyondmimic_data.robots import g1, g1_facts
+
+MAX_NAMES = 512
+"""Joints or bodies of a robot; the G1 has 29 and 30. Matrices of a policy have the square of six times it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +42,21 @@ class Contract:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Contract":
-        """Rebuild a contract from its JSON form."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-        return cls(**fields)
+        """Rebuild a contract from its JSON form.
+
+        Raises:
+            ConfigError: a field is missing, unknown, of another type or not a number for every joint.
+        """
+        contract = from_json(cls, value, "contract")
+        joints = len(contract.joint_names)
+        if not 1 <= joints <= MAX_NAMES or not 1 <= len(contract.body_names) <= MAX_NAMES:
+            found = f"{joints} joints and {len(contract.body_names)} bodies"
+            raise ConfigError("contract.joint_names", found, f"1 to {MAX_NAMES} of each")
+        for field in ("default_joint_pos", "action_scale", "joint_stiffness", "joint_damping"):
+            if len(getattr(contract, field)) != joints:
+                raise ConfigError(f"contract.{field}", len(getattr(contract, field)), f"{joints} numbers")
+        ControlConfig(contract.control_hz, contract.physics_dt)  # refuses rates that are none
+        return contract
 
     def require_names(self, joint_names: Sequence[str], body_names: Sequence[str], where: str) -> None:
         """Check that another party orders joints and bodies alike.

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,28 @@ from beyondmimic_data.diffusion.representation import (
     character_frame,
 )
 from beyondmimic_data.diffusion.schedule import CosineSchedule
-from beyondmimic_data.errors import ConfigError, StoreError
+from beyondmimic_data.errors import ConfigError, StoreError, one_line
 from beyondmimic_data.files import atomic_path, read_json, write_json
+from beyondmimic_data.overrides import from_json
+from beyondmimic_data.weights import load_weights
 
 SCHEMA_VERSION = 1
 BFLOAT16_ROBOTS = 8
 """Fewer robots at once gain nothing from bfloat16: converting the weights takes as long."""
+
+
+MOST = {
+    "past": 256,
+    "future": 256,
+    "action_horizon": 256,
+    "layers": 64,
+    "heads": 64,
+    "embedding": 4096,
+    "denoise_steps": 1000,
+    "batch_size": 2**20,
+}
+"""Largest sizes of a model, ten times the papers' and more: what a damaged file asks for beyond them would
+only fill the memory."""
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -46,9 +61,11 @@ def require_usable(config: DiffusionConfig) -> None:
     Raises:
         ConfigError: the first field that cannot be used.
     """
-    for field in ("past", "future", "action_horizon", "layers", "heads", "denoise_steps", "batch_size"):
-        if getattr(config, field) < 1:
-            raise ConfigError(f"diffusion.{field}", getattr(config, field), "at least 1")
+    for field, most in MOST.items():
+        if not 1 <= getattr(config, field) <= most:
+            raise ConfigError(f"diffusion.{field}", getattr(config, field), f"1 to {most}")
+    if not 0 <= config.dropout < 1:
+        raise ConfigError("diffusion.dropout", config.dropout, "a share of 0 to below 1")
     if config.action_horizon > config.future:
         raise ConfigError("diffusion.action_horizon", config.action_horizon, f"at most {config.future}")
     if config.embedding < 8 or config.embedding % 8:
@@ -227,23 +244,43 @@ class DiffusionPolicy(torch.nn.Module):
             document = read_json(folder / CONFIG)
             if document["schema_version"] != SCHEMA_VERSION:
                 raise StoreError(
-                    f"{folder / CONFIG}: schema_version {document['schema_version']}, expected "
+                    f"{folder / CONFIG}: schema_version {one_line(document['schema_version'])}, expected "
                     f"{SCHEMA_VERSION}; train again with this version of the project"
                 )
-            policy = cls(DiffusionConfig(**document["diffusion"]), Contract.from_dict(document["contract"]))
-            policy.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+            config = from_json(DiffusionConfig, document["diffusion"], "diffusion")
+            contract = Contract.from_dict(document["contract"])
+            weights = load_weights(folder / WEIGHTS)
+            _require_sizes(config, contract, weights)
+            policy = cls(config, contract)
+            policy.load_state_dict(weights)
         except FileNotFoundError as error:
             raise StoreError(
                 f"{folder} holds no diffusion policy: {error.filename or error} is missing"
             ) from error
-        except (
-            KeyError,
-            TypeError,
-            RuntimeError,
-            json.JSONDecodeError,
-            safetensors.SafetensorError,
-        ) as error:
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
             raise StoreError(
-                f"{folder} holds a damaged diffusion policy ({error}); train it again"
+                f"{folder} holds a damaged diffusion policy ({one_line(error)}); train it again"
             ) from error
         return policy.to(device).eval()
+
+
+def _require_sizes(config: DiffusionConfig, contract: Contract, weights: Mapping[str, torch.Tensor]) -> None:
+    """Compare a configuration with the weights that go with it, before a network of its sizes is made.
+
+    Raises:
+        ConfigError: a size cannot be used, or is not that of the weights.
+    """
+    require_usable(config)
+    features = Representation(config.representation, contract.joint_names, contract.body_names).dim
+    blocks = {name.split(".")[2] for name in weights if name.startswith("denoiser.blocks.")}
+    position, action = weights["denoiser.position"], weights["denoiser.encode_action.weight"]
+    sizes = {
+        "layers": (config.layers, len(blocks)),
+        "embedding": (config.embedding, position.shape[-1]),
+        "tokens": (2 * config.window, position.shape[0]),
+        "joints": (len(contract.joint_names), action.shape[-1]),
+        "features": (features, weights["state_normaliser.low"].shape[0]),
+    }
+    for name, (said, found) in sizes.items():
+        if said != found:
+            raise ConfigError(f"diffusion.{name}", said, f"{found}, as the weights have it")

@@ -6,7 +6,7 @@ from typing import Any
 
 from beyondmimic_data.config import DiffusionConfig
 from beyondmimic_data.diffusion.policy_files import ARCHITECTURE_FIELDS, CONFIG, RECORDED, TRAINING, WEIGHTS
-from beyondmimic_data.errors import StoreError
+from beyondmimic_data.errors import StoreError, one_line
 from beyondmimic_data.files import read_json, write_json
 from beyondmimic_data.shipping import CARD, ship_files
 
@@ -40,10 +40,10 @@ def shipped_diffusion(config: DiffusionConfig, folder: Path = FOLDER) -> Shipped
     try:
         theirs = read_json(folder / CONFIG)["diffusion"]
         fits = all(theirs[field] == getattr(config, field) for field in ARCHITECTURE_FIELDS)
-        return ShippedDiffusion(folder, read_json(folder / CARD)["version"]) if fits else None
-    except (OSError, ValueError, KeyError) as error:
+        return ShippedDiffusion(folder, str(read_json(folder / CARD)["version"])) if fits else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{folder}: no complete shipped policy ({error!r}); restore it from the repository"
+            f"{folder}: no complete shipped policy ({one_line(repr(error))}); restore it from the repository"
         ) from error
 
 

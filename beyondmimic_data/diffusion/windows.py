@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from beyondmimic_data.diffusion.policy_files import RECORDED
-from beyondmimic_data.errors import StoreError
+from beyondmimic_data.errors import StoreError, one_line
 from beyondmimic_data.files import atomic_path
 
 TRAIN = "train"
@@ -67,10 +67,30 @@ class RecordedWindows:
         path = folder / RECORDED
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                columns = json.loads(file.metadata()["columns"])
+                columns = _slices(json.loads(file.metadata()["columns"]))
                 rows = file.get_tensor("rows")
+            last = max(part.stop for part in columns.values())
+            if rows.dim() != 3 or 0 in rows.shape or rows.shape[-1] < last or not rows.isfinite().all():
+                raise ValueError(f"rows of shape {tuple(rows.shape)}, or not finite")
         except FileNotFoundError as error:
             raise StoreError(f"{path} is missing; train the diffusion policy again") from error
-        except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-            raise StoreError(f"{path} is damaged ({error}); train the diffusion policy again") from error
-        return cls(rows, {name: slice(*ends) for name, ends in columns.items()})
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+            found = f"damaged ({one_line(error)})"
+            raise StoreError(f"{path} is {found}; train the diffusion policy again") from error
+        return cls(rows, columns)
+
+
+def _slices(columns: object) -> dict[str, slice]:
+    """Return the slices of a file's columns.
+
+    Raises:
+        ValueError: a column is no start and end.
+    """
+    if not isinstance(columns, dict) or not columns:
+        raise ValueError("no columns")
+    for name, ends in columns.items():
+        if not isinstance(ends, list) or [type(end) for end in ends] != [int, int]:
+            raise ValueError(f"column {name}: {ends!r} is no start and end")
+        if not 0 <= ends[0] < ends[1] < 2**31:
+            raise ValueError(f"column {name}: {ends!r} is no start and end")
+    return {name: slice(*ends) for name, ends in columns.items()}

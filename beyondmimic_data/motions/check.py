@@ -9,6 +9,7 @@ from typing import Any
 from beyondmimic_data.config import Preset
 from beyondmimic_data.errors import MotionError
 from beyondmimic_data.motions.folder import ClipSource, Piece, motion_files, scan
+from beyondmimic_data.motions.formats import KEY_EXPECTED, is_key
 from beyondmimic_data.motions.made_clip import make_clip
 from beyondmimic_data.motions.motion_config import Edit, MotionFacts, facts_of
 from beyondmimic_data.motions.quality import QualityReport, check_clip
@@ -60,14 +61,28 @@ def clips_of(
     errors: list[MotionError] = []
     for path in map(Path, paths):
         if not path.is_dir():
-            clips.append(ClipSource(path.stem, path, (Piece(path, facts_of(path), Edit()),)))
+            try:
+                clips.append(_own_clip(path))
+            except MotionError as error:
+                errors.append(error)
             continue
-        if next(motion_files(path), None) is None:
-            raise MotionError(path, "folder", "no motion file", "files that end in .bvh, .csv or .npz")
         found = scan(path)
+        if not found.errors and next(motion_files(path), None) is None:
+            raise MotionError(path, "folder", "no motion file", "files that end in .bvh, .csv or .npz")
         clips += [clip for skill in found.skills.values() for clip in skill.clips]
         errors += found.errors
     return [_given(clip, given) for clip in clips], errors
+
+
+def _own_clip(file: Path) -> ClipSource:
+    """Return the clip that a file is.
+
+    Raises:
+        MotionError: its name cannot be a clip's, or the ``motions.toml`` that governs it is broken.
+    """
+    if not is_key(file.stem):
+        raise MotionError(file, "file name", repr(file.stem), KEY_EXPECTED)
+    return ClipSource(file.stem, file, (Piece(file, facts_of(file), Edit()),))
 
 
 def _given(clip: ClipSource, given: MotionFacts) -> ClipSource:
@@ -82,6 +97,12 @@ def _check(source: ClipSource, preset: Preset) -> QualityReport:
         return check_clip(make_clip(source, preset), preset.quality)
     except MotionError as error:
         return _refused(source.name, error)
+    except Exception as error:
+        # A defect of the project, which must not take the verdicts of all other clips with it.
+        logger.exception("the check of %s failed", source.name)
+        found = f"{type(error).__name__}: {error}"
+        expected = "a motion that can be read; please report this file"
+        return _refused(source.name, MotionError(source.place, "motion", found, expected))
 
 
 def _refused(name: str, error: MotionError) -> QualityReport:

@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import json
-import zipfile
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +14,14 @@ from beyondmimic_data.errors import MotionError
 from beyondmimic_data.files import atomic_path
 from beyondmimic_data.hashing import hash_arrays, hash_value
 from beyondmimic_data.motions import kinematics
+from beyondmimic_data.motions.motion_config import FPS_RANGE
+from beyondmimic_data.motions.npz_file import NpzFile, open_npz
 
 ARRAYS = ("joint_pos", "joint_vel", "body_pos_w", "body_quat_w", "body_lin_vel_w", "body_ang_vel_w")
 
-
+EXPECTED = "a clip written by this project"
+MAX_DOCUMENT = 2**20
+"""Bytes of a clip's header: names of 29 joints and 30 bodies, and where it came from, take 3 KB."""
 NOTE_SEPARATOR = "; "
 """Between the notes of ``Clip.source``."""
 
@@ -90,21 +95,57 @@ class Clip:
         """Read a clip written by ``save``.
 
         Raises:
-            MotionError: the file is not such a clip.
+            MotionError: the file is not such a clip, or damaged.
         """
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                header = json.loads(data["header"].tobytes())
-                return cls(
-                    name=header["name"],
-                    fps=header["fps"],
-                    joint_names=tuple(header["joint_names"]),
-                    body_names=tuple(header["body_names"]),
-                    source=header["source"],
-                    **{name: data[name] for name in ARRAYS},
-                )
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise MotionError(path, "file", repr(error), "a clip written by this project") from error
+        with open_npz(path) as file:
+            document = _read_document(path, file)
+            _check_shapes(path, file, document)
+            arrays: dict[str, Any] = {name: file.read_numbers(name) for name in ARRAYS}
+        return cls(**document, **arrays)
+
+
+def _read_document(path: Path, file: NpzFile) -> dict[str, Any]:
+    """Return what a clip's ``header`` says: name, rate, names of joints and bodies, source."""
+    missing = [name for name in ("header", *ARRAYS) if name not in file.headers]
+    if missing:
+        raise MotionError(path, "file", f"no {', '.join(missing)}", EXPECTED)
+    header = file.headers["header"]
+    if header.dtype != np.uint8 or math.prod(header.shape) > MAX_DOCUMENT:
+        found = f"a header of {header.dtype} of shape {header.shape}"
+        raise MotionError(path, "file", found, f"{EXPECTED}, its header at most {MAX_DOCUMENT} bytes")
+    try:
+        document = json.loads(file.read("header").tobytes())
+        fields = {name: document[name] for name in ("name", "fps", "joint_names", "body_names", "source")}
+        joints, bodies = (tuple(fields[name]) for name in ("joint_names", "body_names"))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise MotionError(path, "file", repr(error), EXPECTED) from error
+    texts = (fields["name"], *joints, *bodies, *_texts_of(fields["source"]))
+    if not all(isinstance(text, str) for text in texts):
+        raise MotionError(path, "header", "a name or a source that is no text", EXPECTED)
+    fps = fields["fps"]
+    low, high = FPS_RANGE
+    if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not low <= fps <= high:
+        raise MotionError(path, "fps", repr(fps), f"frames a second, {low:g} to {high:g}")
+    return {**fields, "joint_names": joints, "body_names": bodies}
+
+
+def _texts_of(source: object) -> list[object]:
+    """Return the keys and values of a clip's source; what is no mapping gives itself, which is no text."""
+    return [*source.keys(), *source.values()] if isinstance(source, dict) else [source, None]
+
+
+def _check_shapes(path: Path, file: NpzFile, document: dict[str, Any]) -> None:
+    """Refuse arrays whose shapes are not those of T frames of the clip's joints and bodies."""
+    joints, bodies = len(document["joint_names"]), len(document["body_names"])
+    frames = (file.headers["joint_pos"].shape or (0,))[0]
+    if frames < 1 or not joints or not bodies:
+        found = f"{frames} frames of {joints} joints and {bodies} bodies"
+        raise MotionError(path, "frames", found, "at least one of each")
+    for name in ARRAYS:
+        width = (joints,) if name.startswith("joint") else (bodies, 4 if name == "body_quat_w" else 3)
+        found_shape = file.headers[name].shape
+        if found_shape != (frames, *width):
+            raise MotionError(path, name, f"shape {found_shape}", f"{(frames, *width)}")
 
 
 def clip_from_qpos(

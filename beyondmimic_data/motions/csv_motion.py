@@ -4,15 +4,16 @@ Joints stand in depth-first order (``g1.JOINT_NAMES``), as Unitree and most reta
 of the quaternion differs between sources and may be found; the rate is not in the file and cannot be.
 """
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 
 from beyondmimic_data.errors import MotionError
+from beyondmimic_data.motions.formats import MAX_FRAMES
 from beyondmimic_data.motions.motion_config import FILE_NAME, QUATERNION_ORDERS
 from beyondmimic_data.motions.plausible import (
     COLUMNS,
-    MAX_FRAMES,
     check_motion,
     check_values,
     sample,
@@ -101,7 +102,8 @@ def _stands(qpos: np.ndarray) -> bool:
 def _parse(path: Path) -> np.ndarray:
     """Return the table (T, 36); every line must hold 36 numbers."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        with path.open(encoding="utf-8-sig") as stream:
+            lines = [line.rstrip("\n") for line in itertools.islice(stream, MAX_FRAMES + 1)]
     except UnicodeDecodeError as error:
         raise MotionError(path, "encoding", f"byte {error.start} is not text", "a CSV text file") from error
     while lines and not lines[-1].strip():
@@ -109,17 +111,14 @@ def _parse(path: Path) -> np.ndarray:
     if not lines:
         raise MotionError(path, "frames", 0, "at least 2")
     if len(lines) > MAX_FRAMES:
-        raise MotionError(path, "frames", len(lines), f"at most {MAX_FRAMES}")
+        raise MotionError(path, "frames", f"more than {MAX_FRAMES} lines", f"at most {MAX_FRAMES}")
     table = np.empty((len(lines), len(COLUMNS)))
     for i, line in enumerate(lines):
+        values = line.count(",") + 1
+        if values != len(COLUMNS):
+            expected = f"{len(COLUMNS)}: x, y, z, quaternion, 29 joints"
+            raise MotionError(path, f"line {i + 1}", f"{values} values", expected)
         fields = line.split(",")
-        if len(fields) != len(COLUMNS):
-            raise MotionError(
-                path,
-                f"line {i + 1}",
-                f"{len(fields)} values",
-                f"{len(COLUMNS)}: x, y, z, quaternion, 29 joints",
-            )
         try:
             table[i] = fields
         except ValueError:

@@ -1,17 +1,28 @@
 """A motion folder: the skills it holds, their clips with facts, and signatures that say what changed."""
 
+import contextlib
 import dataclasses
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from beyondmimic_data.errors import MotionError, StoreError, shown
-from beyondmimic_data.files import NAME_BYTES, path_below, read_json, write_json
+from beyondmimic_data.errors import MotionError
+from beyondmimic_data.files import read_json, write_json
 from beyondmimic_data.hashing import hash_file, hash_value
-from beyondmimic_data.motions.formats import EDITS_VERSION, EXPECTED, IMPORTER_VERSION, REFUSED, SUFFIXES
+from beyondmimic_data.motions.formats import (
+    EDITS_VERSION,
+    EXPECTED,
+    IMPORTER_VERSION,
+    KEY_EXPECTED,
+    MAX_BYTES,
+    REFUSED,
+    SUFFIXES,
+    is_key,
+)
 from beyondmimic_data.motions.motion_config import (
     DEFAULT_BLEND,
     ClipRule,
@@ -23,9 +34,7 @@ from beyondmimic_data.motions.motion_config import (
     load_config,
 )
 
-VALID_KEY = re.compile(r"[A-Za-z0-9_.+-]+")
-EPISODE = "-00000-000000"
-"""What an episode's id adds to its skill: with it the name must still be one of a file."""
+_HASH = re.compile(r"[0-9a-f]{64}")
 RACY_SECONDS = 2.0
 """A file changed this recently may change again within one tick of its clock: its hash is not remembered."""
 
@@ -100,10 +109,8 @@ class HashCache:
         self._path = path
         self._known: dict[str, list] = {}
         if path is not None and path.is_file():
-            try:
-                self._known = dict(read_json(path))
-            except (ValueError, TypeError):
-                self._known = {}  # a damaged cache is no loss: everything is hashed again
+            with contextlib.suppress(OSError, ValueError):  # a damaged cache is no loss: all is hashed again
+                self._known = _remembered(read_json(path))
         self._changed = False
 
     def sha256(self, file: Path) -> str:
@@ -128,6 +135,18 @@ class HashCache:
         if self._path is not None and self._changed:
             write_json(self._path, self._known)
             self._changed = False
+
+
+def _remembered(document: object) -> dict[str, list]:
+    """Return the entries of a cache's file that are a time, a size and a hash."""
+    entries = document.items() if isinstance(document, dict) else ()
+    return {
+        file: entry
+        for file, entry in entries
+        if isinstance(entry, list)
+        and [type(part) for part in entry] == [int, int, str]
+        and _HASH.fullmatch(entry[2])
+    }
 
 
 def scan(folder: Path, cache: HashCache | None = None) -> FolderScan:
@@ -162,8 +181,7 @@ class _Scan:
     def run(self) -> FolderScan:
         files = self._files()
         own = [clip for file, clip in files.items() if file not in self.material]
-        named = [c for c in (*own, *self._made(files)) if self._is_name(c.name, c.table or c.place)]
-        clips = self._without_collisions(named)
+        clips = self._without_collisions([*own, *self._made(files)])
         groups = self._groups(clips)
         grouped = {clip.name for members in groups.values() for clip in members}
         for clip in clips:
@@ -186,27 +204,30 @@ class _Scan:
     def _fail(self, file: object, field: str, found: object, expected: str) -> None:
         self.errors.append(MotionError(file, field, found, expected))
 
-    def _is_name(self, name: str, origin: Path) -> bool:
-        """Say whether a clip or skill can be the name of files and folders; if not it is an error."""
-        try:
-            path_below(self.folder, name, name + EPISODE)
-        except StoreError:
-            expected = f"at most {NAME_BYTES - len(EPISODE)} letters, digits and signs, not '.' or '..'"
-            self._fail(origin, "name", shown(name), expected)
-            return False
-        return True
-
     def _files(self) -> dict[Path, ClipSource]:
         """Return the clip that each motion file is; what is only material for others is noted."""
         clips = {}
-        for file in sorted(motion_files(self.folder)):
+        found, outside = _walk(self.folder)
+        for link in outside:
+            self.errors.append(_leads_out(link))
+            self.broken.add(link)
+            self.configs[link] = None
+        for file in sorted(found):
             refused = REFUSED.get(file.suffix.lower())
             if refused is not None:
                 self._fail(file, "format", refused, EXPECTED)
                 continue
             name = clip_name(file, self.folder)
-            if not VALID_KEY.fullmatch(name):
-                self._fail(file, "file name", repr(name), "letters, digits, '_', '-', '+' and '.' only")
+            if not is_key(name):
+                self._fail(file, "file name", repr(name), KEY_EXPECTED)
+                continue
+            try:
+                check_size(file, file.stat().st_size)
+            except MotionError as error:
+                self.errors.append(error)
+                continue
+            except OSError as error:
+                self._fail(file, "file", error.strerror, "a readable file")
                 continue
             path = find_config(file.parent)
             config = self._config(path)
@@ -259,6 +280,8 @@ class _Scan:
                 for piece, file in zip(rule.pieces, (source, *(m[0] for m in following)))
             )
             key = self._group_key(config.path, own)
+            if not is_key(key):
+                raise MotionError(config.path, where, f"the name {key!r}", KEY_EXPECTED)
             clips.append(ClipSource(key, folder / own, pieces, rule.blend, config.path))
         return clips
 
@@ -304,9 +327,10 @@ class _Scan:
         for config in filter(None, self.configs.values()):
             for rule in config.skills:
                 key = self._group_key(config.path, rule.name)
-                if not self._is_name(key, config.path):
-                    continue
                 members = [clip for clip in clips if config.skill_takes(rule, clip.place)]
+                if not is_key(key):
+                    self._fail(config.path, f"skills '{rule.name}'", f"the name {key!r}", KEY_EXPECTED)
+                    continue
                 if not members:
                     self._fail(
                         config.path, f"skills '{rule.name}'", "no clip that matches", "patterns of clips here"
@@ -341,18 +365,86 @@ class _Scan:
 
 
 def motion_files(folder: Path) -> Iterator[Path]:
-    """Yield the motion files under a folder; links are followed, each folder once."""
+    """Yield the motion files under a folder; links inside it are followed, each folder once.
+
+    Links that lead out of the folder are passed over: ``refuse_links_outside`` names them.
+    """
+    yield from _walk(folder)[0]
+
+
+def refuse_links_outside(folder: Path) -> None:
+    """Refuse a folder with a link to a motion file, a TOML file or a folder that lies outside of it.
+
+    Raises:
+        MotionError: names the first one.
+    """
+    for link in sorted(_walk(folder)[1]):
+        raise _leads_out(link)
+
+
+def _leads_out(link: Path) -> MotionError:
+    found = f"one that leads to {os.path.realpath(link)}"
+    return MotionError(link, "link", found, "the file itself, or a link to something in the same folder")
+
+
+def check_size(file: Path, size: int) -> None:
+    """Refuse a motion file of more bytes than any motion of its kind has, before it is read.
+
+    Raises:
+        MotionError: as said.
+    """
+    limit = MAX_BYTES[file.suffix.lower()]
+    if size > limit:
+        expected = f"at most {limit // 2**20} MiB for {file.suffix.lower()}"
+        raise MotionError(file, "file size", f"{size / 2**20:.0f} MiB", expected)
+
+
+def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the motion files under a folder, and the links to such, to TOML and folders that lead out."""
     seen: set[tuple[int, int]] = set()
+    top = os.path.realpath(folder)
+    inside: list[Path] = []
+    outside: list[Path] = []
     for root, folders, files in os.walk(folder, followlinks=True):
-        status = os.stat(root)
+        try:
+            status = os.stat(root)
+        except OSError:  # gone since it was listed
+            folders.clear()
+            continue
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not _passed_over(name))
+        kept = []
+        for name in sorted(name for name in folders if not _passed_over(name)):
+            if _inside(Path(root, name), top):
+                kept.append(name)
+            else:
+                outside.append(Path(root, name))
+        folders[:] = kept
         for name in files:
-            if Path(name).suffix.lower() in SUFFIXES and not _passed_over(name):
-                yield Path(root) / name
+            path = Path(root, name)
+            suffix = path.suffix.lower()
+            if suffix not in (*SUFFIXES, ".toml") or _passed_over(name):
+                continue
+            if not _inside(path, top):
+                outside.append(path)
+            elif suffix in SUFFIXES and _may_be_read(path):
+                inside.append(path)
+    return inside, outside
+
+
+def _inside(path: Path, top: str) -> bool:
+    """Say whether a path, its links followed, lies in a folder without links; a loop of links does."""
+    return not path.is_symlink() or os.path.commonpath([os.path.realpath(path), top]) == top
+
+
+def _may_be_read(path: Path) -> bool:
+    """Say whether reading a path ends: a pipe or a device would not. What is not there fails on its own."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def _passed_over(name: str) -> bool:

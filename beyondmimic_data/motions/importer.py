@@ -13,6 +13,7 @@ from beyondmimic_data.hashing import hash_file
 from beyondmimic_data.motions.bvh_motion import read_bvh
 from beyondmimic_data.motions.clip import NOTE_SEPARATOR, Clip, clip_from_qpos
 from beyondmimic_data.motions.csv_motion import read_csv
+from beyondmimic_data.motions.folder import check_size
 from beyondmimic_data.motions.formats import EXPECTED, IMPORTER_VERSION, REFUSED, SUFFIXES
 from beyondmimic_data.motions.motion_config import MotionFacts
 from beyondmimic_data.motions.npz_motion import read_npz
@@ -21,7 +22,6 @@ from beyondmimic_data.motions.retarget import retarget
 
 logger = logging.getLogger(__name__)
 
-MAX_BYTES = 512 * 2**20
 MIN_CONTROL_STEPS = 2
 """Fewer give no velocity."""
 
@@ -47,7 +47,7 @@ def import_motion(path: Path, *, name: str, facts: MotionFacts, preset: Preset) 
         _check_duration(path, len(motion.qpos), motion.fps, preset)
         qpos, notes = repair(motion.qpos, motion.fps)
         clip = clip_from_qpos(name, qpos, motion.fps, fps, source)
-    except (ValueError, IndexError, FloatingPointError, np.linalg.LinAlgError) as error:
+    except (ValueError, IndexError, ArithmeticError, np.linalg.LinAlgError) as error:
         # Readers name what they know of; this is the net under them.
         logger.debug("import of %s failed", path, exc_info=True)
         raise MotionError(
@@ -121,9 +121,9 @@ def _check_file(path: Path) -> None:
     if not path.exists():
         raise MotionError(path, "file", "nothing", "a motion file")
     if not path.is_file():
-        raise MotionError(path, "file", "a folder", "a motion file")
+        found = "a folder" if path.is_dir() else "no regular file"
+        raise MotionError(path, "file", found, "a motion file")
     size = path.stat().st_size
     if size == 0:
         raise MotionError(path, "file", "no content", "a motion")
-    if size > MAX_BYTES:
-        raise MotionError(path, "file size", f"{size / 2**20:.0f} MiB", f"at most {MAX_BYTES // 2**20} MiB")
+    check_size(path, size)

@@ -28,11 +28,12 @@ The nearest ``motions.toml`` in a file's folder or above counts; others are not 
 
 import dataclasses
 import fnmatch
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.errors import MotionError
+from beyondmimic_data.files import read_toml
+from beyondmimic_data.motions.formats import KEY_EXPECTED, MAX_TOML_BYTES, is_key
 from beyondmimic_data.motions.skeletons import Skeleton, stated_skeleton
 
 FILE_NAME = "motions.toml"
@@ -40,6 +41,9 @@ QUATERNION_ORDERS = ("wxyz", "xyzw")
 FPS_RANGE = (1.0, 1000.0)
 BLEND_RANGE = (0.1, 2.0)
 """s."""
+MAX_SECONDS = 86_400.0
+"""s; a time in a motion file, which no motion of a day has. What is longer than a clip is refused with it."""
+MAX_LOOP = 1_000_000
 PIECE_KEYS = ("from", "start", "end", "loop", "mirror")
 DEFAULT_BLEND = 0.3
 """s."""
@@ -154,8 +158,8 @@ def load_config(path: Path) -> MotionConfig:
         MotionError: it is not TOML, or a table, key or value is not one of those above.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        document = read_toml(path, MAX_TOML_BYTES)
+    except (ValueError, OSError) as error:
         raise MotionError(path, "TOML", error, "a readable TOML file") from error
     _known_keys(path, "top level", document, ("files", "clips", "skills"))
     return MotionConfig(
@@ -261,8 +265,9 @@ def _piece_rule(path: Path, where: str, table: dict[str, Any]) -> PieceRule:
     if end is not None and end <= (start or 0.0):
         raise MotionError(path, f"{where}.end", f"{end:g} s", f"more than its start, {start or 0.0:g} s")
     loop = table.get("loop", 1)
-    if isinstance(loop, bool) or not isinstance(loop, int) or loop < 1:
-        raise MotionError(path, f"{where}.loop", repr(loop), "how many times it is played: 1 or more")
+    if isinstance(loop, bool) or not isinstance(loop, int) or not 1 <= loop <= MAX_LOOP:
+        expected = f"how many times it is played: 1 to {MAX_LOOP}"
+        raise MotionError(path, f"{where}.loop", repr(loop), expected)
     return PieceRule(
         match, Edit(start, end, loop, _flag(path, f"{where}.mirror", table.get("mirror", False)))
     )
@@ -280,16 +285,15 @@ def _skill_rule(path: Path, where: str, table: dict[str, Any]) -> SkillRule:
 def _name(path: Path, where: str, value: object, expected: str, *, wildcard: bool = False) -> str:
     """Return a name of letters, digits and a few signs, with at most one ``*`` where that may be."""
     name = _text(path, where, value, expected)
-    letters = name.replace("*", "", 1) if wildcard else name
-    if not all(c.isascii() and (c.isalnum() or c in "_-.") for c in letters):
+    if not is_key(name.replace("*", "x", 1) if wildcard else name):
         more = "; one '*' for the file's own name" if wildcard else ""
-        raise MotionError(path, where, repr(name), f"letters, digits, '_', '-' and '.'{more}")
+        raise MotionError(path, where, repr(name), KEY_EXPECTED + more)
     return name
 
 
 def _seconds(path: Path, where: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise MotionError(path, where, repr(value), "seconds, 0 or more")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_SECONDS:
+        raise MotionError(path, where, repr(value), f"seconds, 0 to {MAX_SECONDS:g}")
     return float(value)
 
 

@@ -5,7 +5,7 @@ quaternions, are proven by forward kinematics: under the right one every link is
 Velocities in such files are of centres of mass or of link origins; they are left aside and recomputed.
 """
 
-import zipfile
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,19 @@ from beyondmimic_data.motions import kinematics
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.motions.csv_motion import reorder
 from beyondmimic_data.motions.motion_config import FPS_RANGE, QUATERNION_ORDERS
-from beyondmimic_data.motions.plausible import check_frames, check_motion, check_values, sample
+from beyondmimic_data.motions.npz_file import Header, NpzFile, open_npz
+from beyondmimic_data.motions.plausible import (
+    check_frames,
+    check_motion,
+    check_values,
+    sample,
+)
 from beyondmimic_data.robots import g1, g1_facts
 
 TRACKING_LAYOUT = ("fps", "joint_pos", "body_pos_w", "body_quat_w")
 """Arrays that are read; joint_vel, body_lin_vel_w and body_ang_vel_w are recomputed."""
 TOLERANCE = 1e-3
 """m; a link further from where the file says disproves an order."""
-MAX_UNPACKED = 2**31
-"""Bytes of the arrays together."""
 
 
 def read_npz(path: Path) -> tuple[np.ndarray, float, tuple[str, ...]]:
@@ -36,21 +40,23 @@ def read_npz(path: Path) -> tuple[np.ndarray, float, tuple[str, ...]]:
     Raises:
         MotionError: the file is broken, of another layout, or of another robot.
     """
-    arrays = _load(path)
-    if "header" in arrays:
-        return _own_clip(path)
-    missing = [name for name in TRACKING_LAYOUT if name not in arrays]
-    if missing:
-        raise MotionError(
-            path,
-            "NPZ layout",
-            "arrays " + ", ".join(sorted(arrays)[:10]),
-            f"{', '.join(TRACKING_LAYOUT)} (whole_body_tracking, mjlab) or a clip of this project; "
-            f"missing {', '.join(missing)}",
+    with open_npz(path) as file:
+        if "header" in file.headers:
+            return _own_clip(path)
+        missing = [name for name in TRACKING_LAYOUT if name not in file.headers]
+        if missing:
+            raise MotionError(
+                path,
+                "NPZ layout",
+                "arrays " + ", ".join(sorted(file.headers)[:10]),
+                f"{', '.join(TRACKING_LAYOUT)} (whole_body_tracking, mjlab) or a clip of this project; "
+                f"missing {', '.join(missing)}",
+            )
+        fps = _rate(path, file)
+        _check_shapes(path, file.headers)
+        joints, positions, quats = (
+            file.read_numbers(name).astype(np.float64, copy=False) for name in TRACKING_LAYOUT[1:]
         )
-    fps = _rate(path, arrays["fps"])
-    joints, positions, quats = (_numbers(path, name, arrays[name]) for name in TRACKING_LAYOUT[1:])
-    _check_shapes(path, joints, positions, quats)
     bodies, joint_order, quat = _prove_order(path, joints, positions, quats)
     pelvis = bodies.index(g1.BODY_NAMES[0])
     columns = [joint_order.index(name) for name in g1.JOINT_NAMES]
@@ -71,27 +77,6 @@ def breadth_first() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(bodies), tuple(joint_of[name] for name in bodies[1:])
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of the file; pickled objects are not read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(info.file_size for info in archive.infolist())
-        if unpacked > MAX_UNPACKED:
-            raise MotionError(
-                path, "unpacked size", f"{unpacked / 2**20:.0f} MiB", f"at most {MAX_UNPACKED // 2**20}"
-            )
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except ValueError as error:
-        if "pickle" in str(error) or "Object arrays" in str(error):
-            raise MotionError(
-                path, "NPZ arrays", "pickled objects", "plain arrays; pickles are not read"
-            ) from error
-        raise MotionError(path, "NPZ arrays", error, "readable arrays") from error
-    except (zipfile.BadZipFile, EOFError, OSError, KeyError, zipfile.LargeZipFile) as error:
-        raise MotionError(path, "file", error, "a complete NPZ archive") from error
-
-
 def _own_clip(path: Path) -> tuple[np.ndarray, float, tuple[str, ...]]:
     """Return what a clip written by ``Clip.save`` holds."""
     clip = Clip.load(path)
@@ -101,13 +86,12 @@ def _own_clip(path: Path) -> tuple[np.ndarray, float, tuple[str, ...]]:
     if clip.body_names != g1.BODY_NAMES:
         wrong = next((n for n in clip.body_names if n not in g1.BODY_NAMES), "another order")
         raise MotionError(path, "body_names", wrong, "the G1's 30 links in depth-first order")
-    fps = _rate(path, np.asarray(clip.fps))
-    arrays = {name: _numbers(path, name, getattr(clip, name)) for name in TRACKING_LAYOUT[1:]}
-    _check_shapes(path, *arrays.values())
+    fps = float(clip.fps)
+    check_frames(path, clip.num_frames)
     qpos = clip.qpos.astype(np.float64)
     check_values(path, qpos)
     check_motion(path, qpos, fps)
-    distance = _distance(qpos, arrays["body_pos_w"], g1.BODY_NAMES)
+    distance = _distance(qpos, clip.body_pos_w, g1.BODY_NAMES)
     if distance > TOLERANCE:
         raise MotionError(
             path, "body_pos_w", f"links {distance * 1e3:.1f} mm from where the joints put them", "1 mm"
@@ -115,38 +99,28 @@ def _own_clip(path: Path) -> tuple[np.ndarray, float, tuple[str, ...]]:
     return qpos, fps, ()
 
 
-def _rate(path: Path, value: np.ndarray) -> float:
-    if value.size != 1 or not np.issubdtype(value.dtype, np.number):
-        raise MotionError(path, "fps", f"{value.dtype} of shape {value.shape}", "one number")
-    fps = float(value.reshape(-1)[0])
+def _rate(path: Path, file: NpzFile) -> float:
+    header = file.headers["fps"]
+    if math.prod(header.shape) != 1 or header.dtype.kind not in "iuf":
+        raise MotionError(path, "fps", f"{header.dtype} of shape {header.shape}", "one number")
+    fps = float(file.read("fps").reshape(-1)[0])
     if not FPS_RANGE[0] <= fps <= FPS_RANGE[1]:
         raise MotionError(path, "fps", fps, f"between {FPS_RANGE[0]:g} and {FPS_RANGE[1]:g}")
     return fps
 
 
-def _numbers(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    if not np.issubdtype(array.dtype, np.floating):
-        raise MotionError(path, name, f"values of type {array.dtype}", "floating-point numbers")
-    array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise MotionError(path, f"{name}{list(where)}", array[where], "a finite number")
-    return array
-
-
-def _check_shapes(path: Path, joints: np.ndarray, positions: np.ndarray, quats: np.ndarray) -> None:
-    """Refuse arrays that are not (T, 29), (T, 30, 3) and (T, 30, 4)."""
-    frames = len(joints) if joints.ndim else 0
+def _check_shapes(path: Path, headers: dict[str, Header]) -> None:
+    """Refuse arrays that will not be (T, 29), (T, 30, 3) and (T, 30, 4)."""
+    frames = (headers["joint_pos"].shape or (0,))[0]
     expected = {
-        "joint_pos": (joints, (frames, g1.NUM_JOINTS)),
-        "body_pos_w": (positions, (frames, g1.NUM_BODIES, 3)),
-        "body_quat_w": (quats, (frames, g1.NUM_BODIES, 4)),
+        "joint_pos": (frames, g1.NUM_JOINTS),
+        "body_pos_w": (frames, g1.NUM_BODIES, 3),
+        "body_quat_w": (frames, g1.NUM_BODIES, 4),
     }
-    for name, (array, shape) in expected.items():
-        if array.shape != shape:
-            raise MotionError(
-                path, name, f"shape {array.shape}", f"{shape}, the G1 with 29 joints and 30 links"
-            )
+    for name, shape in expected.items():
+        if headers[name].shape != shape:
+            found = f"shape {headers[name].shape}"
+            raise MotionError(path, name, found, f"{shape}, the G1 with 29 joints and 30 links")
     check_frames(path, frames)
 
 

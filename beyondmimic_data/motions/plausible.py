@@ -7,11 +7,11 @@ import numpy as np
 from beyondmimic_data import rotations
 from beyondmimic_data.errors import MotionError
 from beyondmimic_data.motions import kinematics
+from beyondmimic_data.motions.formats import MAX_FRAMES
 from beyondmimic_data.motions.robot_body import robot_body
 from beyondmimic_data.robots import g1, g1_facts
 
 MIN_FRAMES = 2
-MAX_FRAMES = 400_000
 MAX_HEIGHT = 3.0
 """m; a base higher or lower than this is not on Earth, or not in metres."""
 MAX_RANGE = 1000.0

@@ -15,13 +15,13 @@ Those of common skeletons ship. Another is a file ``skeletons/NAME.toml`` beside
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.errors import MotionError
-from beyondmimic_data.files import write_bytes
+from beyondmimic_data.files import read_toml, write_bytes
+from beyondmimic_data.motions.formats import MAX_TOML_BYTES
 
 Pair = tuple[str, str]
 """Left and right."""
@@ -153,6 +153,8 @@ def stated_skeleton(config: Path, field: str, value: object) -> Skeleton | None:
     path = config.parent / (value if value.endswith(".toml") else f"{FOLDER}/{value}.toml")
     if not path.is_file():
         raise MotionError(config, field, repr(value), expected)
+    if path.is_symlink() and config.resolve().parent not in path.resolve().parents:
+        raise MotionError(path, "link", f"one that leads to {path.resolve()}", "the file itself")
     return load_skeleton(path)
 
 
@@ -163,8 +165,8 @@ def load_skeleton(path: Path) -> Skeleton:
         MotionError: it is not TOML, or a field is missing, unknown or no joint's name.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        document = read_toml(path, MAX_TOML_BYTES)
+    except (ValueError, OSError) as error:
         raise MotionError(path, "TOML", error, "a readable TOML file") from error
     for key in document:
         if key not in (*CENTRAL, *SIDED):

@@ -26,11 +26,11 @@ The robot starts at the origin and looks along x.
 
 import dataclasses
 import math
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.errors import ScriptError
+from beyondmimic_data.files import read_toml
 from beyondmimic_data.play.command import Command, Pillar
 
 VELOCITIES = ("forward", "left", "turn")
@@ -79,8 +79,8 @@ def load_script(path: Path) -> Script:
         ScriptError: it is not TOML, or a table, key or value is not one of those above.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        document = read_toml(path)
+    except (ValueError, OSError) as error:
         raise ScriptError(path, "TOML", error, "a readable TOML file") from error
     _known_keys(path, "top level", document, ("commands", "pillars", "pushes"))
     pillars = tuple(_pillar(path, *table) for table in _tables(path, document, "pillars"))

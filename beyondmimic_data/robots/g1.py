@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from beyondmimic_data.robots import g1_facts as facts
+from beyondmimic_data.robots.mujoco_warnings import warnings_to_log
 
 if TYPE_CHECKING:
     import mujoco
@@ -126,6 +127,7 @@ def build_spec(
     """
     import mujoco
 
+    warnings_to_log()
     spec = mujoco.MjSpec()
     spec.modelname = "g1_29dof"
     spec.compiler.autolimits = True

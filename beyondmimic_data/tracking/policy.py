@@ -1,13 +1,14 @@
 """A trained tracking policy at run time: normaliser and MLP, without the trainer."""
 
+import itertools
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
-from beyondmimic_data.errors import StoreError
+from beyondmimic_data import weights
+from beyondmimic_data.errors import StoreError, one_line
 from beyondmimic_data.files import atomic_path
 from beyondmimic_data.tracking.policy_files import OPTIMIZER, WEIGHTS
 
@@ -43,13 +44,21 @@ class TrackingPolicy(nn.Module):
 
     @classmethod
     def from_actor_state(cls, actor: dict[str, torch.Tensor]) -> "TrackingPolicy":
-        """Take over the weights of rsl-rl's ``MLPModel`` actor."""
+        """Take over the weights of rsl-rl's ``MLPModel`` actor.
+
+        Raises:
+            KeyError, IndexError, ValueError, RuntimeError: they are not those of such an actor.
+        """
         # Files keep names in the order of their letters, in which the tenth layer comes before the second.
-        weights = sorted(
+        matrices = sorted(
             (name for name in actor if name.startswith("mlp.") and name.endswith("weight")),
             key=lambda name: int(name.split(".")[1]),
         )
-        sizes = [actor[name].shape for name in weights]
+        sizes = [actor[name].shape for name in matrices]
+        if any(len(size) != 2 or 0 in size for size in sizes) or len(sizes) < 2:
+            raise ValueError("no matrices of two layers or more")
+        if any(following[1] != size[0] for size, following in itertools.pairwise(sizes)):
+            raise ValueError("layers whose widths do not fit one another")
         policy = cls(sizes[0][1], sizes[-1][0], tuple(s[0] for s in sizes[:-1]))
         state = {name: value for name, value in actor.items() if name.startswith("mlp.")}
         state["mean"], state["std"] = actor["obs_normalizer._mean"][0], actor["obs_normalizer._std"][0]
@@ -63,7 +72,12 @@ class TrackingPolicy(nn.Module):
         Raises:
             StoreError: the file is missing or damaged.
         """
-        return cls.from_actor_state(split_state(load_weights(folder), "actor"))
+        actor = split_state(load_weights(folder), "actor")
+        try:
+            return cls.from_actor_state(actor)
+        except (KeyError, IndexError, ValueError, RuntimeError) as error:
+            found = f"no actor of a tracking policy ({one_line(error)})"
+            raise StoreError(f"{folder / WEIGHTS}: {found}; train the skill again") from error
 
 
 def save_weights(folder: Path, actor: dict[str, torch.Tensor], critic: dict[str, torch.Tensor]) -> None:
@@ -98,7 +112,9 @@ def load_optimizer(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
     if not path.exists():
         return state
     for name, value in _read(path, "optimiser", "remove it to go on without").items():
-        number, field = name.split(".")
+        number, _, field = name.partition(".")
+        if not (number.isascii() and number.isdecimal() and len(number) < 10 and field):
+            raise StoreError(f"{path}: no moment of a parameter is named {one_line(repr(name))}; remove it")
         state.setdefault(int(number), {})[field] = value
     return state
 
@@ -112,9 +128,9 @@ def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 def _read(path: Path, what: str, advice: str) -> dict[str, torch.Tensor]:
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"{path}: no readable {what} ({error}); {advice}") from error
+        return weights.load_weights(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: no readable {what} ({one_line(error)}); {advice}") from error
 
 
 def split_state(tensors: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:

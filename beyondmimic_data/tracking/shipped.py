@@ -8,7 +8,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from beyondmimic_data.errors import StoreError
+from beyondmimic_data.errors import StoreError, one_line
 from beyondmimic_data.files import path_below, read_json, write_json
 from beyondmimic_data.shipping import CARD, ship_files
 from beyondmimic_data.tracking.policy_files import EVALUATION, OPTIMIZER, TRAINING, WEIGHTS
@@ -70,9 +70,9 @@ def _read(path: Path) -> ShippedPolicy:
     try:
         card, evaluation = read_json(path / CARD), read_json(path / EVALUATION)
         return ShippedPolicy(
-            path.name, path, card["version"], card["network"], float(evaluation["completion"])
+            path.name, path, str(card["version"]), dict(card["network"]), float(evaluation["completion"])
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise StoreError(
-            f"{path}: no complete shipped policy ({error!r}); restore it from the repository"
+            f"{path}: no complete shipped policy ({one_line(repr(error))}); restore it from the repository"
         ) from error

@@ -15,7 +15,7 @@ from rsl_rl.algorithms import PPO
 
 from beyondmimic_data import process
 from beyondmimic_data.config import PpoConfig, Preset, TrainingConfig
-from beyondmimic_data.errors import BeyondMimicError, ConfigError
+from beyondmimic_data.errors import BeyondMimicError, ConfigError, StoreError, one_line
 from beyondmimic_data.motions.clip import Clip
 from beyondmimic_data.rank import ALONE, Rank
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
@@ -283,12 +283,16 @@ class Trainer:
         """
         tensors = load_weights(folder)
         actor, critic = split_state(tensors, "actor"), split_state(tensors, "critic")
-        self.algorithm._raw_actor.load_state_dict(actor)
-        self.algorithm._raw_critic.load_state_dict(critic)
         moments = {} if foreign else load_optimizer(folder)
-        if moments:
-            optimizer = self.algorithm.optimizer
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        try:
+            self.algorithm._raw_actor.load_state_dict(actor)
+            self.algorithm._raw_critic.load_state_dict(critic)
+            if moments:
+                optimizer = self.algorithm.optimizer
+                optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        except (RuntimeError, ValueError, KeyError) as error:
+            found = f"weights of another network ({one_line(error)})"
+            raise StoreError(f"{folder}: {found}; start from another policy") from error
         config = self.preset.ppo
         self._expect_reference()
         if config.schedule == "adaptive":

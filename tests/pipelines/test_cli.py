@@ -188,12 +188,13 @@ def test_distilling_without_a_dataset_says_what_to_run_first(home, capsys):
 
 def test_figures_are_kept_for_the_shipped_policy_alone(home, monkeypatch, policy_without_runs, capsys):
     words = ["evaluate", "closed-loop", "--protocol", "joystick", "--record"]
-    assert call([*words, "--policy", str(policy_without_runs)]) == 1
-    assert "--policy shipped" in capsys.readouterr().err
     kept = {}
     monkeypatch.setattr(
         "beyondmimic_data.diffusion.shipped.record_evaluation", lambda name, entry: kept.update({name: entry})
     )
+    assert call([*words, "--policy", str(policy_without_runs)]) == 1
+    assert "--policy shipped" in capsys.readouterr().err
+    assert kept == {}
     assert call([*words, "--policy", "shipped", "--seeds", "7", "--seed", "5"]) == 0
     entry = kept["joystick"]
     assert entry["command"].endswith("--policy shipped --protocol joystick --seeds 7 --seed 5")

@@ -113,7 +113,8 @@ def test_a_clip_of_choice_travels_inside_the_exported_file(workspace, tmp_path):
         policy_verbs.export(o.Export("hop", tmp_path / "x.onnx", "middle"))
 
 
-def test_a_policy_that_fails_its_examination_does_not_ship(workspace):
+def test_a_policy_that_fails_its_examination_does_not_ship(workspace, monkeypatch):
+    monkeypatch.setattr(shipped, "ship", lambda *_: pytest.fail("shipped"))
     add(workspace, "hop", "a", None, 1000, heights={"floating": 1.2})
     result = policy_verbs.ship(o.Ship("hop", seeds=4, seconds=1.0))
     assert not result.ok

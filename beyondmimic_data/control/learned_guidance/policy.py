@@ -1,22 +1,21 @@
 """A learned guidance at run time: from observations to the settings of each robot."""
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from beyondmimic_data.config import GuidanceConfig
 from beyondmimic_data.control.closed_loop import ClosedLoop, Steering
 from beyondmimic_data.control.learned_guidance.observation import FEATURES, GuidanceObserver
 from beyondmimic_data.control.settings import SETTINGS, GuidanceSettings
-from beyondmimic_data.errors import ConfigError, StoreError
+from beyondmimic_data.errors import ConfigError, StoreError, one_line
 from beyondmimic_data.files import atomic_path, read_json, write_json
 from beyondmimic_data.tracking.policy import TrackingPolicy
+from beyondmimic_data.weights import load_weights
 
 WEIGHTS = "guidance.safetensors"
 """Normaliser and network."""
@@ -98,12 +97,17 @@ class GuidancePolicy:
                         f"{folder / DESCRIPTION}: {field}: found {', '.join(found[field])}, "
                         f"expected {', '.join(expected)}; train it again"
                     )
-            actor = TrackingPolicy(len(FEATURES), len(SETTINGS), tuple(found["hidden_dims"]))
-            actor.load_state_dict(load_file(folder / WEIGHTS))
+            weights, hidden = load_weights(folder / WEIGHTS), tuple(found["hidden_dims"])
+            found_dims = tuple(weights[f"mlp.{2 * i}.weight"].shape[0] for i in range(len(hidden)))
+            if hidden != found_dims:
+                raise ValueError(f"hidden_dims {hidden}, where the weights have {found_dims}")
+            actor = TrackingPolicy(len(FEATURES), len(SETTINGS), hidden)
+            actor.load_state_dict(weights)
             bounds = Bounds(*(tuple(found["settings"][n][of] for n in SETTINGS) for of in ("fixed", "limit")))
             return cls(actor.eval(), bounds, hold=found["hold"], control_hz=found["control_hz"])
-        except (OSError, json.JSONDecodeError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise StoreError(f"{folder}: no readable learned guidance ({error}); train it again") from error
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            found_text = f"no readable learned guidance ({one_line(error)})"
+            raise StoreError(f"{folder}: {found_text}; train it again") from error
 
 
 class LearnedGuidance:

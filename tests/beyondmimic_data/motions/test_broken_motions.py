@@ -15,7 +15,7 @@ from motion_samples import squat_bvh, sway_qpos, tracking_arrays, write_csv
 
 from beyondmimic_data.config import quick
 from beyondmimic_data.errors import MotionError
-from beyondmimic_data.motions import npz_motion
+from beyondmimic_data.motions import npz_file
 from beyondmimic_data.motions.check import check_paths
 from beyondmimic_data.motions.clip import clip_from_qpos
 from beyondmimic_data.motions.importer import import_motion
@@ -301,7 +301,7 @@ def test_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("joint_pos.npy", bytes(10**7))
     assert path.stat().st_size < 10**5
-    monkeypatch.setattr(npz_motion, "MAX_UNPACKED", 10**6)
+    monkeypatch.setattr(npz_file, "MAX_UNPACKED", 10**6)
     refuse(path, "unpacked size")
 
 
