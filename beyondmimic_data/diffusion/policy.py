@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from beyondmimic_data.diffusion.representation import (
 from beyondmimic_data.diffusion.schedule import CosineSchedule
 from beyondmimic_data.errors import ConfigError, StoreError
 from beyondmimic_data.files import atomic_path, read_json, write_json
+from beyondmimic_data.weights import read_weights
 
 SCHEMA_VERSION = 1
 BFLOAT16_ROBOTS = 8
@@ -221,7 +221,8 @@ class DiffusionPolicy(torch.nn.Module):
         """Read a policy written by ``save``, in evaluation mode.
 
         Raises:
-            StoreError: a file is missing, damaged, or of another schema.
+            StoreError: a file is missing, damaged, or of another schema, or the weights are not finite, or
+                not those of the card beside them.
         """
         try:
             document = read_json(folder / CONFIG)
@@ -231,16 +232,18 @@ class DiffusionPolicy(torch.nn.Module):
                     f"{SCHEMA_VERSION}; train again with this version of the project"
                 )
             policy = cls(DiffusionConfig(**document["diffusion"]), Contract.from_dict(document["contract"]))
-            policy.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+            policy.load_state_dict(read_weights(folder, WEIGHTS))
         except FileNotFoundError as error:
             raise StoreError(
                 f"{folder} holds no diffusion policy: {error.filename or error} is missing"
             ) from error
         except (
+            AttributeError,
             KeyError,
+            OSError,
             TypeError,
             RuntimeError,
-            json.JSONDecodeError,
+            ValueError,
             safetensors.SafetensorError,
         ) as error:
             raise StoreError(

@@ -62,15 +62,28 @@ class RecordedWindows:
         """Read the windows of a folder.
 
         Raises:
-            StoreError: there are none, or the file is damaged.
+            StoreError: there are none, the file is damaged, or a value is not finite.
         """
         path = folder / RECORDED
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                columns = json.loads(file.metadata()["columns"])
+                found = json.loads(file.metadata()["columns"])
                 rows = file.get_tensor("rows")
+            columns = {name: slice(start, stop) for name, (start, stop) in found.items()}
         except FileNotFoundError as error:
             raise StoreError(f"{path} is missing; train the diffusion policy again") from error
-        except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        except (
+            AttributeError,
+            KeyError,
+            OSError,
+            TypeError,
+            ValueError,
+            safetensors.SafetensorError,
+        ) as error:
             raise StoreError(f"{path} is damaged ({error}); train the diffusion policy again") from error
-        return cls(rows, {name: slice(*ends) for name, ends in columns.items()})
+        if rows.ndim != 3 or not len(rows) or not torch.isfinite(rows).all():
+            raise StoreError(
+                f"{path}: rows: found {tuple(rows.shape)}, {int((~torch.isfinite(rows)).sum())} values not "
+                "finite, expected windows (N, 21, 342) of finite values; train the diffusion policy again"
+            )
+        return cls(rows, columns)

@@ -10,6 +10,7 @@ from torch import nn
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import atomic_path
 from beyondmimic_data.tracking.policy_files import OPTIMIZER, WEIGHTS
+from beyondmimic_data.weights import read_weights
 
 NORMALISER_EPS = 1e-2
 """rsl-rl adds this to the standard deviation."""
@@ -61,9 +62,16 @@ class TrackingPolicy(nn.Module):
         """Load the actor of a policy folder.
 
         Raises:
-            StoreError: the file is missing or damaged.
+            StoreError: see ``load_weights``; or the file holds no actor.
         """
-        return cls.from_actor_state(split_state(load_weights(folder), "actor"))
+        actor = split_state(load_weights(folder), "actor")
+        try:
+            return cls.from_actor_state(actor)
+        except (IndexError, KeyError, RuntimeError) as error:
+            raise StoreError(
+                f"{folder / WEIGHTS}: found no actor whose layers fit together ({error!r}), expected one; "
+                "train the skill again"
+            ) from error
 
 
 def save_weights(folder: Path, actor: dict[str, torch.Tensor], critic: dict[str, torch.Tensor]) -> None:
@@ -77,9 +85,13 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Read what ``save_weights`` wrote.
 
     Raises:
-        StoreError: the file is missing or damaged.
+        StoreError: the file is missing or damaged, or its weights are not finite, or not those of the card
+            beside them.
     """
-    return _read(folder / WEIGHTS, "policy", "train the skill again")
+    try:
+        return read_weights(folder, WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(folder / WEIGHTS, "policy", error, "train the skill again") from error
 
 
 def save_optimizer(folder: Path, state: dict[int, dict[str, torch.Tensor]]) -> None:
@@ -97,7 +109,11 @@ def load_optimizer(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
     path, state = folder / OPTIMIZER, dict[int, dict[str, torch.Tensor]]()
     if not path.exists():
         return state
-    for name, value in _read(path, "optimiser", "remove it to go on without").items():
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, "optimiser", error, "remove it to go on without") from error
+    for name, value in tensors.items():
         number, field = name.split(".")
         state.setdefault(int(number), {})[field] = value
     return state
@@ -110,11 +126,8 @@ def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         )
 
 
-def _read(path: Path, what: str, advice: str) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"{path}: no readable {what} ({error}); {advice}") from error
+def _unreadable(path: Path, what: str, error: Exception, advice: str) -> StoreError:
+    return StoreError(f"{path}: no readable {what} ({error}); {advice}")
 
 
 def split_state(tensors: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:
