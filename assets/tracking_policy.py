@@ -20,6 +20,7 @@ from beyondmimic_data.files import read_json
 from beyondmimic_data.overrides import differences
 from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING
 from storage.artifacts import Artifact, Build, describe
+from storage.checked import opened
 
 SHOWN = ("clip", "completion", "wilson_low", "n", "body_pos_err_m", "velocity_err_m_s")
 """What a policy's page says of each clip."""
@@ -61,6 +62,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
 
     Raises:
         GateError: no clip of the skill passed its quality check.
+        StoreError: the clips or the start are not as they were recorded.
         BeyondMimicError: training failed.
     """
     clips = build_motion(workspace, skill, progress)
@@ -76,6 +78,8 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
     def make(build: Build) -> None:
         from beyondmimic_data.tracking.workers import train_skill
 
+        opened(clips)
+        warm_start = start.opened() if start else None
         with cluster.session():
             cluster.check_gpus(preset.training.gpus_per_skill)
             cpus = cluster.fit(preset.training.cpus_per_skill)
@@ -86,7 +90,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
                 paths,
                 fitting,
                 build.path,
-                warm_start=start.path if start else None,
+                warm_start=warm_start,
                 foreign=start is not None and start.lineage["key"] != skill,
                 logs=logs,
                 progress=progress,

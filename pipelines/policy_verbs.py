@@ -22,6 +22,7 @@ from pipelines import options as o
 from pipelines.measured import Measured
 from pipelines.verbs import Result, diffusion_policy, figures_text
 from storage.artifacts import Artifact
+from storage.checked import opened
 
 if TYPE_CHECKING:
     from beyondmimic_data.motions.clip import Clip
@@ -30,7 +31,7 @@ log = logging.getLogger("beyondmimic.cli")
 
 
 def evaluate_tracking(options: o.EvaluateTracking) -> Result:
-    """Examine the last policy of a skill."""
+    """Examine the last policy of a skill; one that fails the gate is not ``ok``."""
     workspace = open_workspace()
     asked: dict[str, Any] = {
         "seeds": options.seeds,
@@ -134,15 +135,17 @@ def ship(options: o.Ship) -> Result:
 
 
 def _last_policy(workspace: Workspace, skill: str) -> Artifact:
-    """Return the newest policy of a skill.
+    """Return the newest policy of a skill, whose files are those that were recorded.
 
     Raises:
         ConfigError: it has none.
+        StoreError: a file is missing or holds other bytes.
     """
     policy = workspace.store.latest("policies", skill)
     if policy is None:
         known = ", ".join(workspace.store.keys("policies")) or "none yet: run the graph first"
         raise ConfigError("skill", skill, f"a skill with a policy: {known}")
+    opened(policy)
     return policy
 
 
@@ -151,6 +154,7 @@ def _clips_of(workspace: Workspace, policy: Artifact, skill: str, names: Sequenc
 
     Raises:
         BeyondMimicError: the clips are gone.
+        StoreError: they are not as they were recorded.
         ConfigError: a name that is none of theirs.
     """
     from beyondmimic_data.motions.clip import Clip
@@ -160,7 +164,7 @@ def _clips_of(workspace: Workspace, policy: Artifact, skill: str, names: Sequenc
     motion = next((m for m in reversed(motions) if m.version in parents), None)
     if motion is None:
         raise BeyondMimicError(f"{policy.path}: the clips it was trained on are gone; run the graph again")
-    clips = [Clip.load(path) for path in sorted((motion.path / "clips").glob("*.npz"))]
+    clips = [Clip.load(path) for path in sorted((opened(motion) / "clips").glob("*.npz"))]
     known = [clip.name for clip in clips]
     for name in set(names) - set(known):
         raise ConfigError("clips", name, "one of " + ", ".join(known))

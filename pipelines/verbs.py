@@ -17,6 +17,7 @@ from beyondmimic_data.text_table import aligned
 from pipelines import benches
 from pipelines import options as o
 from pipelines.measured import Measured
+from storage.checked import opened, require_recorded_if_stored
 
 log = logging.getLogger("beyondmimic.cli")
 
@@ -329,10 +330,17 @@ def _with_seed(preset: Preset, seed: int | None) -> Preset:
 
 
 def diffusion_policy(asked: str | None, workspace: Workspace) -> tuple[Path, str]:
-    """Return the folder and version of the policy that was asked for."""
+    """Return the folder and version of the policy that was asked for; its bytes are those that were recorded.
+
+    Raises:
+        BeyondMimicError: there is none.
+        ConfigError: the folder holds none.
+        StoreError: a file of the store, or the weights that ship, are others than what was recorded of them.
+    """
     from beyondmimic_data.diffusion import shipped
     from beyondmimic_data.diffusion.policy_files import WEIGHTS
     from beyondmimic_data.hashing import hash_file
+    from beyondmimic_data.shipping import require_carded
 
     if asked is None:
         policy = workspace.store.latest("diffusion", ALL)
@@ -340,10 +348,14 @@ def diffusion_policy(asked: str | None, workspace: Workspace) -> tuple[Path, str
             raise BeyondMimicError(
                 "there is no diffusion policy yet: run the graph first, or ask for `--policy shipped`"
             )
-        return policy.path, policy.version
+        return opened(policy), policy.version
     folder = shipped.FOLDER if asked == "shipped" else Path(asked)
     if not (folder / WEIGHTS).is_file():
         raise ConfigError("policy", asked, "`shipped`, or a folder that holds a diffusion policy")
+    if asked == "shipped":
+        require_carded(folder, WEIGHTS)
+    else:
+        require_recorded_if_stored(folder)
     return folder, hash_file(folder / WEIGHTS)
 
 
