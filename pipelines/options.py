@@ -196,7 +196,10 @@ class StudySampling:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateTracking:
-    """Play the clips of a skill with its last policy on fresh seeds, in two contact models."""
+    """Play the clips of a skill with its last policy on fresh seeds, in two contact models.
+
+    Exits 1 if the policy fails the preset's gate, as it is with the options below.
+    """
 
     skill: str
     """Key of the skill, such as synth__stand."""
@@ -218,7 +221,11 @@ class EvaluateTracking:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateClosedLoop:
-    """Run a diffusion policy in closed loop in MuJoCo."""
+    """Run a diffusion policy in closed loop in MuJoCo.
+
+    Exits 1 if it succeeds less often than the preset's closed_loop.min_success asks of this protocol, or if
+    no recorded start fits the protocol. One that min_success does not name has nothing to reach.
+    """
 
     protocol: str
     """What it has to do, such as walk_perturb, commanded_walk, joystick or waypoint."""

@@ -43,7 +43,7 @@ def evaluate_tracking(options: o.EvaluateTracking) -> Result:
         workspace.preset.gate, **{name: value for name, value in asked.items() if value is not None}
     )
     policy = _last_policy(workspace, options.skill)
-    document = {"skill": options.skill, "policy": policy.version}
+    document: dict[str, Any] = {"skill": options.skill, "policy": policy.version}
     if options.video is not None:
         from beyondmimic_data.tracking.policy import TrackingPolicy
         from beyondmimic_data.tracking.recording import write_recording
@@ -55,7 +55,7 @@ def evaluate_tracking(options: o.EvaluateTracking) -> Result:
     else:
         document |= _examine(workspace, policy, options.skill, gate, options.clips)
     measured = Measured("tracking_evaluation", options.skill, document) if options.video is None else None
-    return Result(document, figures_text(document), measured=measured)
+    return Result(document, figures_text(document), ok=document.get("passed", True), measured=measured)
 
 
 def export(options: o.Export) -> Result:

@@ -164,12 +164,14 @@ def study_sampling(options: o.StudySampling) -> Result:
 
 
 def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
-    """Run a protocol on a diffusion policy."""
+    """Run a protocol on a diffusion policy; one that misses the rate that the preset asks is not ``ok``."""
     from beyondmimic_data.control import evaluate
+    from beyondmimic_data.control.gate import required_success, shortfalls_of
 
     workspace = open_workspace()
     folder, version = diffusion_policy(options.policy, workspace)
     preset = _with_seed(workspace.preset, options.seed)
+    asked = {n: r for n, r in required_success(preset.closed_loop).items() if n == options.protocol}
     figures = evaluate.evaluate_closed_loop(
         folder,
         preset,
@@ -189,9 +191,12 @@ def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
     }
     if options.record:
         _record(options, document)
+    failed = shortfalls_of({options.protocol: figures}, asked)
+    if asked:
+        document |= {"required": asked[options.protocol], "passed": not failed}
     ran = "skipped" not in figures
     measured = Measured("closed_loop_evaluation", options.protocol, document) if ran else None
-    return Result(document, figures_text(document), ok=ran, measured=measured)
+    return Result(document, figures_text(document), ok=ran and not failed, measured=measured)
 
 
 def _record(options: o.EvaluateClosedLoop, document: dict[str, Any]) -> None:
