@@ -377,14 +377,20 @@ class Export:
 
 @dataclasses.dataclass(frozen=True)
 class Ship:
-    """Put a skill's last policy, or the last diffusion policy, where first trainings start from."""
+    """Put a skill's last policy, or the last diffusion policy, where first trainings start from.
+
+    It is examined first; one that fails is not written, and the verb exits 1.
+    """
 
     skill: str | None = None
     """Key of the skill, such as synth__stand; without it, the last diffusion policy ships."""
     seeds: int | None = None
-    """Pushed starts of each clip in the examination; by default 200 in all."""
+    """Pushed starts of each clip in a skill's examination, by default 200 in all; runs of each protocol in
+    that of the diffusion policy, by default 100."""
     seconds: float = 20.0
     """Length that each start has to complete, or the clip's if it is shorter."""
+    protocols: tuple[str, ...] = ()
+    """What the diffusion policy is examined by; by default stand_perturb, walk_perturb and joystick."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

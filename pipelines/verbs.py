@@ -201,14 +201,20 @@ def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
 
 def _record(options: o.EvaluateClosedLoop, document: dict[str, Any]) -> None:
     """Keep what a protocol came to beside the shipped policy, with the command that gave it."""
+    from beyondmimic_data.control.examination import OF_EACH_RUN
     from beyondmimic_data.diffusion import shipped
 
     if options.policy != "shipped":
         raise ConfigError("record", options.policy, "--policy shipped: only its figures are kept")
-    command = f"beyondmimic evaluate closed-loop --policy shipped --protocol {options.protocol}"
-    command += f" --seeds {options.seeds} --seed {document['first_seed']}"
-    kept = {k: v for k, v in document.items() if k not in ("success", "latency_ms", "protocol")}
+    command = evaluation_command(options.protocol, options.seeds, document["first_seed"])
+    kept = {k: v for k, v in document.items() if k not in (*OF_EACH_RUN, "protocol")}
     shipped.record_evaluation(options.protocol, {"command": command, **kept})
+
+
+def evaluation_command(protocol: str, seeds: int, first_seed: int) -> str:
+    """Return the command that plays the runs of a protocol with the diffusion policy that ships."""
+    verb = f"beyondmimic evaluate closed-loop --policy shipped --protocol {protocol}"
+    return f"{verb} --seeds {seeds} --seed {first_seed}"
 
 
 def study_closed_loop(options: o.StudyClosedLoop) -> Result:

@@ -1,5 +1,6 @@
 """How a policy that ships came about, and its file for deployers."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from assets.workspace import Workspace, open_workspace, remember
+from beyondmimic_data.control import examination
+from beyondmimic_data.control.protocols import PROTOCOLS
 from beyondmimic_data.diffusion import shipped as shipped_diffusion
-from beyondmimic_data.errors import ConfigError, StoreError
+from beyondmimic_data.diffusion.policy import DiffusionPolicy
+from beyondmimic_data.diffusion.windows import RecordedWindows
+from beyondmimic_data.errors import BeyondMimicError, ConfigError, StoreError
 from beyondmimic_data.files import read_json, write_json
+from beyondmimic_data.hashing import hash_file
 from beyondmimic_data.motions.clip import clip_from_qpos
 from beyondmimic_data.robots import g1
 from beyondmimic_data.shipping import CARD
@@ -199,3 +205,99 @@ def test_a_shipped_policy_without_its_card_is_refused(workspace, tmp_path, monke
     (tmp_path / "copy" / CARD).unlink()
     with pytest.raises(StoreError, match=r"card\.json"):
         diffusion_policy("shipped", workspace)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """Folder that the diffusion policy ships to; the policy before is there."""
+    shutil.copytree(shipped_diffusion.FOLDER, tmp_path / "place")
+    monkeypatch.setattr(shipped_diffusion, "FOLDER", tmp_path / "place")
+    return tmp_path / "place"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def store_diffusion(workspace: Workspace, make) -> None:
+    """Store the diffusion policy that ships with other weights; the manifest is theirs."""
+    with workspace.store.build("diffusion", "all", "made") as build:
+        for name in shipped_diffusion.FILES:
+            (build.path / name).write_bytes((shipped_diffusion.FOLDER / name).read_bytes())
+        weights = build.path / "model.safetensors"
+        save_file({name: make(values) for name, values in load_file(weights).items()}, weights)
+        build.meta |= {"parents": [], "warm_start": None, "minutes": 1.0, "figures": {"validation_loss": 0.1}}
+
+
+def lasts(monkeypatch, name: str, seconds: float) -> None:
+    monkeypatch.setitem(PROTOCOLS, name, dataclasses.replace(PROTOCOLS[name], seconds=seconds))
+
+
+def test_a_diffusion_policy_that_is_not_finite_does_not_ship(workspace, place):
+    store_diffusion(workspace, lambda values: torch.full_like(values, torch.nan))
+    before = contents(place)
+    with pytest.raises(StoreError, match=r"model\.safetensors: .* not finite"):
+        policy_verbs.ship(o.Ship(protocols=("stand_perturb",), seeds=1))
+    assert contents(place) == before
+
+
+def test_a_diffusion_policy_that_falls_does_not_ship(workspace, place, monkeypatch, capfd):
+    lasts(monkeypatch, "stand_perturb", 3.0)
+    store_diffusion(workspace, torch.zeros_like)
+    before = contents(place)
+    result = policy_verbs.ship(o.Ship(protocols=("stand_perturb",), seeds=2))
+    assert not result.ok
+    assert result.document["folder"] is None
+    assert result.document["why"] == "stand_perturb: 0% of 2 succeed, 95% required"
+    assert result.document["protocols"]["stand_perturb"]["falls"] == 2
+    assert "why: stand_perturb" in result.text
+    assert contents(place) == before
+
+
+def test_a_diffusion_policy_that_no_start_fits_does_not_ship(workspace, place, monkeypatch):
+    monkeypatch.setattr("beyondmimic_data.control.evaluate.pick_starts", lambda *args: None)
+    store_diffusion(workspace, lambda values: values)
+    result = policy_verbs.ship(o.Ship(seeds=2))
+    assert not result.ok
+    assert all(f"{name} was not run" in result.document["why"] for name in examination.PROTOCOLS)
+
+
+def test_a_diffusion_policy_that_passes_ships_with_what_it_showed(workspace, place, monkeypatch):
+    lasts(monkeypatch, "stand_perturb", 0.5)
+    store_diffusion(workspace, lambda values: 1.001 * values if values.ndim == 2 else values)
+    result = policy_verbs.ship(o.Ship(protocols=("stand_perturb",), seeds=2))
+    assert result.ok
+    assert result.document["folder"] == str(place)
+    version = hash_file(place / "model.safetensors")
+    assert version == hash_file(workspace.store.latest("diffusion", "all").path / "model.safetensors")
+    assert read_json(place / CARD)["version"] == version
+    evaluation = read_json(place / shipped_diffusion.EVALUATION)
+    assert list(evaluation) == ["stand_perturb"]
+    entry = evaluation["stand_perturb"]
+    assert entry["command"].endswith("--policy shipped --protocol stand_perturb --seeds 2 --seed 9000000")
+    assert entry["policy"] == version
+    assert (entry["success_rate"], entry["n"], entry["required"]) == (1.0, 2, 0.95)
+    assert "success" not in entry
+    assert len(RecordedWindows.load(place).rows) == shipped_diffusion.SHIPPED_WINDOWS
+    DiffusionPolicy.load(place)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        o.Ship(protocols=("moonwalk",)),
+        o.Ship(seeds=0),
+        o.Ship(seeds=-1),
+        o.Ship("hop", protocols=("joystick",)),
+    ],
+)
+def test_an_examination_that_makes_no_sense_is_refused(workspace, place, diffusion, options):
+    before = contents(place)
+    with pytest.raises(ConfigError):
+        policy_verbs.ship(options)
+    assert contents(place) == before
+
+
+def test_shipping_without_a_diffusion_policy_says_so(workspace):
+    with pytest.raises(BeyondMimicError, match="run the graph first"):
+        policy_verbs.ship(o.Ship())
