@@ -65,6 +65,7 @@ def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress:
         raise GateError(f"{skill}: {reason}")
 
     def make(build: Build) -> None:
+        from beyondmimic_data.diffusion.policy import DiffusionPolicy
         from beyondmimic_data.motions.clip import Clip
         from beyondmimic_data.rollouts.collect import units_for_hours
         from beyondmimic_data.rollouts.student_source import student_folder
@@ -75,6 +76,7 @@ def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress:
         teacher, student = opened(policy), student_folder(preset.rollouts)
         if student is not None:
             require_recorded_if_stored(student)
+            DiffusionPolicy.load(student)  # one that cannot be loaded would take one worker after the other
         usable = read_json(teacher / EVALUATION)["max_latency_ms"]
         paths = tuple(accepted_clips(clips))
         job = CollectionJob(skill, paths, teacher, usable, preset, student)

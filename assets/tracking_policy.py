@@ -111,9 +111,16 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
 
 
 def gate_verdict(policy: Artifact) -> str | None:
-    """Return why a policy may not teach, or ``None`` if it may."""
-    result = read_json(policy.path / EVALUATION)
-    if result["passed"]:
+    """Return why a policy may not teach, or ``None`` if it may; one whose evaluation is damaged may not."""
+    path = policy.path / EVALUATION
+    try:
+        result = read_json(path)
+        passed = result["passed"]
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        return (
+            f"{path} cannot be read ({error!r}); restore it, or remove {policy.path} to train the skill again"
+        )
+    if passed:
         return None
     return (
         f"its policy fails its gate: {result['completion']:.0%} of {result['n']} starts complete, "

@@ -1,6 +1,7 @@
 """A stage refuses parents whose bytes are not those that the store recorded, before it uses them."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -12,9 +13,11 @@ from assets.building import ALL
 from assets.motion import content_version, wanted_recipe
 from assets.workspace import Workspace, open_workspace
 from beyondmimic_data.cluster import Cluster
+from beyondmimic_data.diffusion import shipped
 from beyondmimic_data.errors import ConfigError, StoreError
 from beyondmimic_data.files import write_json
 from beyondmimic_data.overrides import with_overrides
+from beyondmimic_data.shipping import CARD
 from storage.artifacts import Artifact
 
 SKILL = "walk"
@@ -110,6 +113,23 @@ def test_another_student_does_not_drive(workspace):
     other = changed(workspace, rollouts__student=str(student))
     with pytest.raises(StoreError, match=r"model\.safetensors: its bytes"):
         rollouts.build_rollouts(other, SKILL, Cluster(), lambda _: None)
+
+
+def test_a_student_that_ships_under_another_card_does_not_drive(workspace, tmp_path):
+    shutil.copytree(shipped.FOLDER, tmp_path / "student")
+    (tmp_path / "student" / CARD).write_text('{"version": "of another"}')
+    other = changed(workspace, rollouts__student=str(tmp_path / "student"))
+    with pytest.raises(StoreError, match=r"model\.safetensors: its bytes are not those that ship"):
+        rollouts.build_rollouts(other, SKILL, Cluster(), lambda _: None)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b"\xff", None])
+def test_a_skill_whose_evaluation_is_damaged_is_left_out(workspace, data):
+    path = found(workspace, "policies", SKILL).path / "evaluation.json"
+    path.unlink()
+    if data is not None:
+        path.write_bytes(data)
+    assert "evaluation.json cannot be read" in datasets.survey(workspace).left_out[SKILL]
 
 
 @pytest.mark.parametrize(
