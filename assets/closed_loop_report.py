@@ -16,6 +16,7 @@ from beyondmimic_data.control.published import PUBLISHED
 from beyondmimic_data.files import read_json
 from beyondmimic_data.statistics import difference_interval
 from storage.artifacts import Artifact, Build, describe
+from storage.integrity import opened
 
 KIND = "reports"
 REPORT, FIGURES, VIDEO = "report.md", "closed_loop.json", "video.mp4"
@@ -31,6 +32,7 @@ def build_report(workspace: Workspace, cluster: Cluster, progress: Progress) -> 
 
     Raises:
         GateError: no skill may teach.
+        StoreError: the policy is not as it was recorded.
     """
     policy = build_diffusion(workspace, cluster, progress)
 
@@ -39,7 +41,7 @@ def build_report(workspace: Workspace, cluster: Cluster, progress: Progress) -> 
 
         latency = rolled_out_latency(build_dataset(workspace), workspace)
         result = evaluate_closed_loop(
-            policy.path, workspace.preset, build.path, latency_ms=latency, progress=progress
+            opened(policy), workspace.preset, build.path, latency_ms=latency, progress=progress
         )
         build.meta |= {
             "parents": [describe(policy)],

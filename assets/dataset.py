@@ -12,7 +12,7 @@ from assets.building import ALL, failure, reuse_or_build
 from assets.motion import find_motion, refusal
 from assets.motion import wanted_recipe as motion_recipe
 from assets.presentation import RECIPE, materialised, picture, plain_failures, table
-from assets.rollouts import OVERVIEW, find_rollouts, rollouts
+from assets.rollouts import OVERVIEW, find_rollouts, kept_verdict, rollouts
 from assets.rollouts import wanted_recipe as rollouts_recipe
 from assets.tracking_policy import find_policy, gate_verdict
 from assets.tracking_policy import wanted_recipe as policy_recipe
@@ -75,7 +75,7 @@ def rollouts_or_reason(workspace: Workspace, skill: str) -> Artifact | str:
         return reason
     found = find_rollouts(workspace, skill, clips, policy)
     if found is not None:
-        return found
+        return kept_verdict(found, workspace.preset) or found
     why = failure(store, "rollouts", skill, rollouts_recipe(workspace, clips, policy))
     return f"its rollouts failed: {why}" if why else "its policy is not rolled out yet"
 

@@ -14,6 +14,7 @@ from beyondmimic_data import versions
 from beyondmimic_data.cluster import Cluster
 from beyondmimic_data.files import read_json
 from storage.artifacts import Artifact, ArtifactStore, Build, describe
+from storage.integrity import opened
 
 KIND = "bundles"
 PARITY = "parity.json"
@@ -34,6 +35,7 @@ def build_deployment(workspace: Workspace, cluster: Cluster, progress: Progress)
 
     Raises:
         GateError: no skill may teach.
+        StoreError: the policy is not as it was recorded.
         BeyondMimicError: the export computes something else than the policy.
     """
     report = build_report(workspace, cluster, progress)
@@ -47,7 +49,7 @@ def build_deployment(workspace: Workspace, cluster: Cluster, progress: Progress)
         verdict = ClosedLoopVerdict(why is None, why, success)
         progress(f"bundle: {verdict.sentence}")
         lineage = ancestry(workspace.store, policy)
-        result = build_bundle(policy.path, build.path, workspace.preset.deploy, lineage, verdict)
+        result = build_bundle(opened(policy), build.path, workspace.preset.deploy, lineage, verdict)
         progress(f"bundle: ONNX equals torch within {result['parity']['max_abs_err']:.1e}")
         build.meta |= {
             "parents": [describe(policy), describe(report)],

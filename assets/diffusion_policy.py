@@ -57,7 +57,7 @@ def build_diffusion(workspace: Workspace, cluster: Cluster, progress: Progress) 
 
     Raises:
         GateError: no skill may teach.
-        StoreError: there is one, and files of it are missing or changed.
+        StoreError: the policy or its start is not as it was recorded.
     """
     data = build_dataset(workspace)
     found = find_diffusion(workspace, data)
@@ -89,6 +89,7 @@ def build_diffusion(workspace: Workspace, cluster: Cluster, progress: Progress) 
         from beyondmimic_data.diffusion.train import train
         from beyondmimic_data.diffusion.train_together import Job, train_together
 
+        warm_start = start.opened() if start else None
         windows = open_windows()
         contract = g1_contract(workspace.preset.control)
         contract.require_names(windows.joint_names, windows.body_names, str(data.path))
@@ -96,7 +97,6 @@ def build_diffusion(workspace: Workspace, cluster: Cluster, progress: Progress) 
         def show(point: dict[str, float]) -> None:
             progress(_line(point))
 
-        warm_start = start.path if start else None
         if config.workers > 1:
             job = Job(open_windows, make_judge, config, contract, build.path, warm_start)
             figures = train_together(job, cluster, show)

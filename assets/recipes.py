@@ -55,10 +55,10 @@ def warm_started(base: str, parent_version: str | None) -> str:
 
 
 def rollouts_recipe(motion_version: str, policy_version: str, preset: Preset) -> str:
-    """Return the recipe of a skill's rollouts."""
+    """Return the recipe of a skill's rollouts; what they have to reach to teach changes no byte of them."""
     rollouts, closed_loop = preset.rollouts, preset.closed_loop
     bursts = ("student_share", "student_seconds", "teacher_seconds")
-    config = _without(rollouts, "cpus_per_worker", "student", *bursts)
+    config = _without(rollouts, "cpus_per_worker", "min_kept_share", "student", *bursts)
     parents: list[Any] = [motion_version, policy_version]
     student = student_folder(rollouts)
     if student is not None:

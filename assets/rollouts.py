@@ -7,10 +7,10 @@ import dagster as dg
 
 from assets import recipes
 from assets.building import Progress, reuse_or_build
-from assets.motion import accepted_clips, build_motion, content_version
+from assets.motion import accepted_clips, build_motion, content_version, find_motion
 from assets.partitions import skills
 from assets.presentation import RECIPE, materialised, picture, plain_failures, progress_of, table
-from assets.tracking_policy import build_policy, gate_verdict, tracking_policy
+from assets.tracking_policy import build_policy, find_policy, gate_verdict, tracking_policy
 from assets.unit_sink import UnitStore
 from assets.workspace import Workspace
 from beyondmimic_data import versions
@@ -20,6 +20,7 @@ from beyondmimic_data.errors import GateError
 from beyondmimic_data.files import read_json
 from beyondmimic_data.tracking.policy_files import EVALUATION
 from storage.artifacts import Artifact, Build, describe, require_free_space
+from storage.integrity import check_opened, opened
 
 KIND = "rollouts"
 OVERVIEW, RANDOMISATION = "overview.png", "randomisation.png"
@@ -38,12 +39,24 @@ def find_rollouts(
     return workspace.store.find(KIND, skill, wanted_recipe(workspace, motion_artifact, policy))
 
 
+def kept_verdict(rollouts: Artifact, preset: Preset) -> str | None:
+    """Return why rollouts may not teach, or ``None`` if they may: enough of their episodes were kept."""
+    kept, rejected = rollouts.meta["episodes"], rollouts.meta["rejected"]
+    share, required = kept / max(kept + rejected, 1), preset.rollouts.min_kept_share
+    if share >= required:
+        return None
+    return (
+        f"its rollouts fail their gate: {share:.1%} of {kept + rejected} episodes were kept, {required:.0%} "
+        "required (rollouts.min_kept_share); train the skill longer or collect with less noise"
+    )
+
+
 def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress: Progress) -> Artifact:
     """Return the rollouts of a skill, collecting what is missing of them.
 
     Raises:
         GateError: the policy may not teach.
-        StoreError: the disk has not enough room.
+        StoreError: clips or policies are not as they were recorded, or the disk has not enough room.
     """
     clips = build_motion(workspace, skill, progress)
     policy = build_policy(workspace, skill, cluster, progress)
@@ -52,16 +65,21 @@ def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress:
         raise GateError(f"{skill}: {reason}")
 
     def make(build: Build) -> None:
+        from beyondmimic_data.diffusion.policy import DiffusionPolicy
         from beyondmimic_data.motions.clip import Clip
         from beyondmimic_data.rollouts.collect import units_for_hours
         from beyondmimic_data.rollouts.student_source import student_folder
         from beyondmimic_data.rollouts.workers import CollectionJob, collect_units
 
         preset = workspace.preset
-        usable = read_json(policy.path / EVALUATION)["max_latency_ms"]
+        opened(clips)
+        teacher, student = opened(policy), student_folder(preset.rollouts)
+        if student is not None:
+            check_opened(student, again=True)
+            DiffusionPolicy.load(student)  # one that cannot be loaded would take one worker after the other
+        usable = read_json(teacher / EVALUATION)["max_latency_ms"]
         paths = tuple(accepted_clips(clips))
-        student = student_folder(preset.rollouts)
-        job = CollectionJob(skill, paths, policy.path, usable, preset, student)
+        job = CollectionJob(skill, paths, teacher, usable, preset, student)
         names, units = [path.stem for path in paths], units_for_hours(preset.rollouts.hours, preset)
         sink = UnitStore.create(build.path, names, preset.control.control_hz, preset.rollouts, units)
         missing = sink.missing_units()
@@ -96,7 +114,8 @@ def build_rollouts(workspace: Workspace, skill: str, cluster: Cluster, progress:
     pool="compute",
     description=(
         "The skill's policy, rolled out under randomised friction, mass, damping, latency and pushes, with "
-        "noise on its actions. A skill that failed its gate has none, and says why."
+        "noise on its actions. A skill that failed its gate has none, and says why; one that could keep too "
+        "few episodes does not teach."
     ),
 )
 def rollouts(
@@ -113,7 +132,31 @@ def rollouts(
             context.log.warning(f"{skill} is not rolled out: {reason}")
             return _none(policy, reason)
         artifact = build_rollouts(workspace, skill, cluster, progress_of(context))
-    return materialised(artifact, _shown(artifact, workspace.preset))
+    why = kept_verdict(artifact, workspace.preset)
+    if why is not None:
+        context.log.warning(f"{skill} does not teach: {why}")
+    return materialised(artifact, _shown(artifact, workspace.preset) | {"gate": why or "passed"})
+
+
+@dg.asset_check(
+    asset=rollouts,
+    partitions_def=skills,
+    description="Enough episodes were kept; the dataset leaves a skill out where they were not.",
+)
+def kept_enough(
+    context: dg.AssetCheckExecutionContext, workspace: dg.ResourceParam[Workspace]
+) -> dg.AssetCheckResult:
+    """Show the verdict; it does not block, because the dataset leaves the skill out by itself."""
+    skill = context.partition_key
+    with plain_failures():
+        clips = find_motion(workspace, skill)
+        policy = clips and find_policy(workspace, skill, clips)
+        found = clips and policy and find_rollouts(workspace, skill, clips, policy)
+    if not found:
+        return dg.AssetCheckResult(passed=False, description="there are no rollouts of the present policy")
+    why = kept_verdict(found, workspace.preset)
+    metadata = {name: found.meta[name] for name in ("episodes", "rejected")}
+    return dg.AssetCheckResult(passed=why is None, description=why or "may teach", metadata=metadata)
 
 
 def no_rollouts_recipe(policy: Artifact) -> str:

@@ -20,7 +20,7 @@ from beyondmimic_data.files import path_below, read_json
 from beyondmimic_data.overrides import differences
 from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING
 from storage.artifacts import Artifact, Build, describe
-from storage.integrity import check_opened
+from storage.integrity import check_opened, opened
 
 SHOWN = ("clip", "completion", "wilson_low", "n", "body_pos_err_m", "velocity_err_m_s")
 """What a policy's page says of each clip."""
@@ -62,8 +62,8 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
 
     Raises:
         GateError: no clip of the skill passed its quality check.
+        StoreError: the policy, the clips or the start are not as they were recorded.
         BeyondMimicError: training failed.
-        StoreError: there is one, and files of it are missing or changed.
     """
     clips = build_motion(workspace, skill, progress)
     found = find_policy(workspace, skill, clips)
@@ -79,6 +79,8 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
     def make(build: Build) -> None:
         from beyondmimic_data.tracking.workers import train_skill
 
+        opened(clips)
+        warm_start = start.opened() if start else None
         with cluster.session():
             cluster.check_gpus(preset.training.gpus_per_skill)
             cpus = cluster.fit(preset.training.cpus_per_skill)
@@ -89,7 +91,7 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
                 paths,
                 fitting,
                 build.path,
-                warm_start=start.path if start else None,
+                warm_start=warm_start,
                 foreign=start is not None and start.lineage["key"] != skill,
                 logs=logs,
                 progress=progress,
@@ -110,9 +112,16 @@ def build_policy(workspace: Workspace, skill: str, cluster: Cluster, progress: P
 
 
 def gate_verdict(policy: Artifact) -> str | None:
-    """Return why a policy may not teach, or ``None`` if it may."""
-    result = read_json(policy.path / EVALUATION)
-    if result["passed"]:
+    """Return why a policy may not teach, or ``None`` if it may; one whose evaluation is damaged may not."""
+    path = policy.path / EVALUATION
+    try:
+        result = read_json(path)
+        passed = result["passed"]
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        return (
+            f"{path} cannot be read ({error!r}); restore it, or remove {policy.path} to train the skill again"
+        )
+    if passed:
         return None
     return (
         f"its policy fails its gate: {result['completion']:.0%} of {result['n']} starts complete, "

@@ -9,8 +9,11 @@ from beyondmimic_data.config import Preset
 from beyondmimic_data.errors import ConfigError
 from beyondmimic_data.tracking.shipped import FOUNDATION, ShippedPolicy, shipped_policies
 from storage.artifacts import Artifact, describe
+from storage.integrity import check_opened
 
 KIND = "policies"
+SHIPPED = "shipped"
+"""Kind of a start that comes with the project."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +26,18 @@ class Start:
     """Hash of its bytes."""
     lineage: dict[str, Any]
     """What the new policy records of it; ``key`` is its skill."""
+
+    def opened(self) -> Path:
+        """Return its folder; what comes from a store has to be as it was recorded there.
+
+        What ships has no manifest: its card is compared with its weights when they are read.
+
+        Raises:
+            StoreError: a file is missing or holds other bytes.
+        """
+        if self.lineage["kind"] != SHIPPED:
+            check_opened(self.path, again=True)
+        return self.path
 
 
 def network(preset: Preset) -> dict[str, Any]:
@@ -84,7 +99,7 @@ def start_of(policy: Artifact) -> Start:
 
 def shipped_start(path: Path, version: str, key: str) -> Start:
     """Return a policy that ships with the project as a start."""
-    return Start(path, version, {"kind": "shipped", "key": key, "version": version})
+    return Start(path, version, {"kind": SHIPPED, "key": key, "version": version})
 
 
 def _of_shipped(policy: ShippedPolicy) -> Start:

@@ -360,6 +360,9 @@ class RolloutConfig:
     """Taken from the end of an episode that fell: what led to it teaches nothing good."""
     min_episode_seconds: float = 1.0
     """What is left of an episode is rejected below it."""
+    min_kept_share: float = 0.5
+    """Share of its episodes that a skill has to keep to teach. A policy that passed its gate keeps nearly
+    all: far fewer mean that it was not fit for what it was rolled out on."""
     noise_shares: tuple[float, float, float] = (0.0, 1.0, 0.0)
     """Shares of episodes without noise, with white and with Ornstein-Uhlenbeck noise."""
     noise_std: tuple[float, float, float, float] = (0.05, 0.2, 0.3, 0.4)
@@ -386,12 +389,14 @@ class RolloutConfig:
         """Refuse shares that are none.
 
         Raises:
-            ConfigError: ``noise_shares`` with a negative one or all zero; a ``student_share`` that is none.
+            ConfigError: ``noise_shares`` with a negative one or all zero; a ``student_share`` or a
+                ``min_kept_share`` that is none.
         """
         if min(self.noise_shares) < 0 or sum(self.noise_shares) <= 0:
             raise ConfigError("rollouts.noise_shares", self.noise_shares, "shares of at least 0, one above")
-        if not 0 <= self.student_share <= 1:
-            raise ConfigError("rollouts.student_share", self.student_share, "a share of 0 to 1")
+        for name in ("student_share", "min_kept_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"rollouts.{name}", getattr(self, name), "a share of 0 to 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -776,7 +781,12 @@ def test() -> Preset:
         ),
         # A policy of two iterations falls at once: what it does before it falls is kept.
         rollouts=RolloutConfig(
-            hours=0.01, num_envs=16, chunk_steps=1024, drop_before_fall_seconds=0.0, min_episode_seconds=0.5
+            hours=0.01,
+            num_envs=16,
+            chunk_steps=1024,
+            drop_before_fall_seconds=0.0,
+            min_episode_seconds=0.5,
+            min_kept_share=0.0,
         ),
         diffusion=dataclasses.replace(
             base.diffusion,

@@ -146,10 +146,9 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
 
 def _bytes_of(path: Path, limit: int) -> bytes:
     with path.open("rb") as stream:
-        data = stream.read(limit + 1)
-    if len(data) > limit:
-        raise ValueError(f"more than {limit / 2**20:g} MiB")
-    return data
+        if os.fstat(stream.fileno()).st_size > limit:
+            raise ValueError(f"more than {limit / 2**20:g} MiB")
+        return stream.read()
 
 
 def read_json(path: Path, limit: int = MAX_TEXT_BYTES) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.errors import StoreError
-from beyondmimic_data.files import write_json
+from beyondmimic_data.files import read_json, write_json
 from beyondmimic_data.hashing import hash_file
 
 CARD = "card.json"
@@ -36,3 +36,27 @@ def ship_files(source: Path, target: Path, names: Sequence[str], card: dict[str,
         shutil.copyfile(source / name, target / name)
     versions = {"python": sys.version.split()[0], **{name: metadata.version(name) for name in PACKAGES}}
     write_json(target / CARD, {**card, "versions": versions, "version": hash_file(target / names[0])})
+
+
+def require_carded(folder: Path, weights: str) -> None:
+    """Compare the weights in a folder with the hash on the card beside them.
+
+    Args:
+        folder: of a policy that ships.
+        weights: name of the file.
+
+    Raises:
+        StoreError: they are others, or the card or the file cannot be read.
+    """
+    remedy = "restore both from the repository"
+    try:
+        wanted, found = read_json(folder / CARD)["version"], hash_file(folder / weights)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{folder}: {CARD} and {weights} cannot be compared ({error!r}); {remedy}"
+        ) from error
+    if found != wanted:
+        raise StoreError(
+            f"{folder / weights}: its bytes are not those that ship: found SHA-256 {found[:12]}, expected "
+            f"{str(wanted)[:12]} as on {CARD}; {remedy}"
+        )

@@ -232,22 +232,31 @@ def _verify_store(folder: Path) -> None:
 def _make_tracking(folder: Path) -> None:
     from beyondmimic_data.tracking import shipped
 
-    shutil.copytree(shipped.FOLDER / shipped.FOUNDATION, folder / shipped.FOUNDATION)
+    _with_and_without_card(shipped.FOLDER / shipped.FOUNDATION, folder, "shipped/one")
 
 
 def _read_tracking(folder: Path) -> None:
     from beyondmimic_data.tracking.policy import TrackingPolicy, load_optimizer
     from beyondmimic_data.tracking.shipped import shipped_policies
 
-    for policy in shipped_policies(folder):
-        TrackingPolicy.load(policy.path)
-        load_optimizer(policy.path)
+    own = folder / "own"
+    for policy in (own, *(policy.path for policy in shipped_policies(folder / "shipped"))):
+        TrackingPolicy.load(policy)
+        load_optimizer(policy)
 
 
 def _make_diffusion(folder: Path) -> None:
     from beyondmimic_data.diffusion import shipped
 
-    shutil.copytree(shipped.FOLDER, folder, dirs_exist_ok=True)
+    _with_and_without_card(shipped.FOLDER, folder, "shipped")
+
+
+def _with_and_without_card(source: Path, folder: Path, shipped: str) -> None:
+    """Copy a policy as it ships and as a training leaves it: a card refuses weights before they are read."""
+    from beyondmimic_data.shipping import CARD
+
+    for name, ignored in ((shipped, ()), ("own", (CARD,))):
+        shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(*ignored))
 
 
 def _read_diffusion(folder: Path) -> None:
@@ -255,9 +264,10 @@ def _read_diffusion(folder: Path) -> None:
     from beyondmimic_data.diffusion.shipped import shipped_diffusion
     from beyondmimic_data.diffusion.windows import RecordedWindows
 
-    shipped_diffusion(quick().diffusion, folder)
-    RecordedWindows.load(folder)
-    DiffusionPolicy.load(folder)
+    shipped_diffusion(quick().diffusion, folder / "shipped")
+    for policy in (folder / "own", folder / "shipped"):
+        RecordedWindows.load(policy)
+        DiffusionPolicy.load(policy)
 
 
 def _refuse(errors: Sequence[BeyondMimicError]) -> None:
@@ -274,7 +284,7 @@ TARGETS: tuple[Target, ...] = (
     Target("workspace", _make_workspace, _read_workspace, ("*.json",)),
     Target("manifest", _make_store, _read_manifests, ("*/*/*/manifest.json",)),
     Target("store", _make_store, _verify_store, ("*/*/*/**/*.*",)),
-    Target("tracking_policy", _make_tracking, _read_tracking, ("*/*.safetensors", "*/[ce]*.json")),
-    Target("diffusion_policy", _make_diffusion, _read_diffusion, ("*.safetensors", "c*.json")),
+    Target("tracking_policy", _make_tracking, _read_tracking, ("**/*.safetensors", "**/[ce]*.json")),
+    Target("diffusion_policy", _make_diffusion, _read_diffusion, ("*/*.safetensors", "*/c*.json")),
 )
 """Name, valid files, door, and which of the files are damaged."""

@@ -215,7 +215,10 @@ class StudySampling:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateTracking:
-    """Play the clips of a skill with its last policy on fresh seeds, in two contact models."""
+    """Play the clips of a skill with its last policy on fresh seeds, in two contact models.
+
+    Exits 1 if the policy fails the preset's gate, as it is with the options below.
+    """
 
     skill: str
     """Key of the skill, such as synth__stand."""
@@ -237,7 +240,11 @@ class EvaluateTracking:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateClosedLoop:
-    """Run a diffusion policy in closed loop in MuJoCo."""
+    """Run a diffusion policy in closed loop in MuJoCo.
+
+    Exits 1 if it succeeds less often than the preset's closed_loop.min_success asks of this protocol, or if
+    no recorded start fits the protocol. One that min_success does not name has nothing to reach.
+    """
 
     protocol: str
     """What it has to do, such as walk_perturb, commanded_walk, joystick or waypoint."""
@@ -391,14 +398,20 @@ class Export:
 
 @dataclasses.dataclass(frozen=True)
 class Ship:
-    """Put a skill's last policy, or the last diffusion policy, where first trainings start from."""
+    """Put a skill's last policy, or the last diffusion policy, where first trainings start from.
+
+    It is examined first; one that fails is not written, and the verb exits 1.
+    """
 
     skill: str | None = None
     """Key of the skill, such as synth__stand; without it, the last diffusion policy ships."""
     seeds: int | None = None
-    """Pushed starts of each clip in the examination; by default 200 in all."""
+    """Pushed starts of each clip in a skill's examination, by default 200 in all; runs of each protocol in
+    that of the diffusion policy, by default 100."""
     seconds: float = 20.0
     """Length that each start has to complete, or the clip's if it is shorter."""
+    protocols: tuple[str, ...] = ()
+    """What the diffusion policy is examined by; by default stand_perturb, walk_perturb and joystick."""
     json: Flag = False
     """Print one JSON document on standard output and everything else on standard error."""
 

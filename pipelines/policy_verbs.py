@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,9 @@ from beyondmimic_data.shipping import CARD
 from beyondmimic_data.tracking.policy_files import TRAINING, WEIGHTS
 from pipelines import options as o
 from pipelines.measured import Measured
-from pipelines.verbs import Result, diffusion_policy, figures_text
+from pipelines.verbs import Result, diffusion_policy, evaluation_command, figures_text
 from storage.artifacts import Artifact
+from storage.integrity import opened
 
 if TYPE_CHECKING:
     from beyondmimic_data.motions.clip import Clip
@@ -30,7 +32,7 @@ log = logging.getLogger("beyondmimic.cli")
 
 
 def evaluate_tracking(options: o.EvaluateTracking) -> Result:
-    """Examine the last policy of a skill."""
+    """Examine the last policy of a skill; one that fails the gate is not ``ok``."""
     workspace = open_workspace()
     asked: dict[str, Any] = {
         "seeds": options.seeds,
@@ -42,7 +44,7 @@ def evaluate_tracking(options: o.EvaluateTracking) -> Result:
         workspace.preset.gate, **{name: value for name, value in asked.items() if value is not None}
     )
     policy = _last_policy(workspace, options.skill)
-    document = {"skill": options.skill, "policy": policy.version}
+    document: dict[str, Any] = {"skill": options.skill, "policy": policy.version}
     if options.video is not None:
         from beyondmimic_data.tracking.policy import TrackingPolicy
         from beyondmimic_data.tracking.recording import write_recording
@@ -54,7 +56,7 @@ def evaluate_tracking(options: o.EvaluateTracking) -> Result:
     else:
         document |= _examine(workspace, policy, options.skill, gate, options.clips)
     measured = Measured("tracking_evaluation", options.skill, document) if options.video is None else None
-    return Result(document, figures_text(document), measured=measured)
+    return Result(document, figures_text(document), ok=document.get("passed", True), measured=measured)
 
 
 def export(options: o.Export) -> Result:
@@ -127,22 +129,26 @@ def ship(options: o.Ship) -> Result:
     """Copy a skill's last policy, or the last diffusion policy, into the project with how it came about."""
     workspace = open_workspace()
     if options.skill is None:
-        document = _ship_diffusion(workspace)
+        document = _ship_diffusion(workspace, options.protocols, options.seeds)
+    elif options.protocols:
+        raise ConfigError("protocols", options.protocols, "none: a skill is examined by its gate")
     else:
         document = _ship_skill(workspace, options.skill, options.seeds, options.seconds)
     return Result(document, figures_text(document), ok=document["folder"] is not None)
 
 
 def _last_policy(workspace: Workspace, skill: str) -> Artifact:
-    """Return the newest policy of a skill.
+    """Return the newest policy of a skill, whose files are those that were recorded.
 
     Raises:
         ConfigError: it has none.
+        StoreError: a file is missing or holds other bytes.
     """
     policy = workspace.store.latest("policies", skill)
     if policy is None:
         known = ", ".join(workspace.store.keys("policies")) or "none yet: run the graph first"
         raise ConfigError("skill", skill, f"a skill with a policy: {known}")
+    opened(policy)
     return policy
 
 
@@ -151,6 +157,7 @@ def _clips_of(workspace: Workspace, policy: Artifact, skill: str, names: Sequenc
 
     Raises:
         BeyondMimicError: the clips are gone.
+        StoreError: they are not as they were recorded.
         ConfigError: a name that is none of theirs.
     """
     from beyondmimic_data.motions.clip import Clip
@@ -160,7 +167,7 @@ def _clips_of(workspace: Workspace, policy: Artifact, skill: str, names: Sequenc
     motion = next((m for m in reversed(motions) if m.version in parents), None)
     if motion is None:
         raise BeyondMimicError(f"{policy.path}: the clips it was trained on are gone; run the graph again")
-    clips = [Clip.load(path) for path in sorted((motion.path / "clips").glob("*.npz"))]
+    clips = [Clip.load(path) for path in sorted((opened(motion) / "clips").glob("*.npz"))]
     known = [clip.name for clip in clips]
     for name in set(names) - set(known):
         raise ConfigError("clips", name, "one of " + ", ".join(known))
@@ -262,19 +269,61 @@ def _history(
     return [*before, {"skill": start["key"], "version": version, **done}]
 
 
-def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:
+def _ship_diffusion(workspace: Workspace, protocols: Sequence[str], seeds: int | None) -> dict[str, Any]:
+    """Examine what would ship of the last diffusion policy, and ship it if it passes.
+
+    Returns:
+        ``folder``, where it ships, nothing if it does not; ``passed`` and ``why`` it did not; the success
+        rate of each protocol by its name; ``protocols`` with all figures; ``validation_loss``.
+    """
+    from beyondmimic_data.control import examination
     from beyondmimic_data.diffusion import shipped
 
     policy = workspace.store.latest("diffusion", ALL)
     if policy is None:
         raise BeyondMimicError("there is no diffusion policy yet: run the graph first")
+    opened(policy)
+    runs = examination.RUNS if seeds is None else seeds
+    with tempfile.TemporaryDirectory() as temporary:
+        candidate, card = Path(temporary), _diffusion_card(workspace, policy)
+        shipped.ship(policy.path, card, {}, candidate)
+        result = examination.examine(
+            candidate,
+            workspace.preset,
+            tuple(protocols) or examination.PROTOCOLS,
+            runs=runs,
+            progress=log.info,
+        )
+        if result["passed"]:
+            version = hash_file(candidate / shipped.FILES[0])
+            evaluation = {
+                name: {
+                    "command": evaluation_command(name, runs, figures["first_seed"]),
+                    "policy": version,
+                    **figures,
+                }
+                for name, figures in result["protocols"].items()
+            }
+            shipped.ship(candidate, card, evaluation, shipped.FOLDER)
+    return {
+        "folder": str(shipped.FOLDER) if result["passed"] else None,
+        **{name: figures.get("success_rate") for name, figures in result["protocols"].items()},
+        **result,
+        "validation_loss": policy.meta["figures"]["validation_loss"],
+    }
+
+
+def _diffusion_card(workspace: Workspace, policy: Artifact) -> dict[str, Any]:
+    """Return how a diffusion policy came about."""
+    from beyondmimic_data.diffusion import shipped
+
     clips = [clip for skill in workspace.motions.skills.values() for clip in skill.clips]
     changes = differences(get_preset(workspace.preset.name), workspace.preset)
     changes |= {"diffusion.minutes": policy.meta["minutes"]}
     collected = {name: value for name, value in changes.items() if not name.startswith("diffusion.")}
     files = _files_of(workspace, clips)
     start = policy.meta["warm_start"]
-    card = {
+    return {
         "collected_by": _command("collect", workspace.preset.name, files, collected),
         "command": _command("distill", workspace.preset.name, files, changes),
         "seed": workspace.preset.diffusion.seed,
@@ -282,8 +331,6 @@ def _ship_diffusion(workspace: Workspace) -> dict[str, Any]:
         "warm_start": start,
         "start_card": read_json(shipped.FOLDER / CARD) if start and start["kind"] == "shipped" else None,
     }
-    shipped.ship(policy.path, card)
-    return {"folder": str(shipped.FOLDER), "validation_loss": policy.meta["figures"]["validation_loss"]}
 
 
 def _files_of(workspace: Workspace, clips: Sequence[ClipSource]) -> list[Path]:

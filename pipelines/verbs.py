@@ -17,6 +17,7 @@ from beyondmimic_data.text_table import aligned
 from pipelines import benches
 from pipelines import options as o
 from pipelines.measured import Measured
+from storage.integrity import check_opened, opened
 
 log = logging.getLogger("beyondmimic.cli")
 
@@ -197,12 +198,14 @@ def study_sampling(options: o.StudySampling) -> Result:
 
 
 def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
-    """Run a protocol on a diffusion policy."""
+    """Run a protocol on a diffusion policy; one that misses the rate that the preset asks is not ``ok``."""
     from beyondmimic_data.control import evaluate
+    from beyondmimic_data.control.gate import required_success, shortfalls_of
 
     workspace = open_workspace()
     folder, version = diffusion_policy(options.policy, workspace)
     preset = _with_seed(workspace.preset, options.seed)
+    asked = {n: r for n, r in required_success(preset.closed_loop).items() if n == options.protocol}
     figures = evaluate.evaluate_closed_loop(
         folder,
         preset,
@@ -222,21 +225,30 @@ def evaluate_closed_loop(options: o.EvaluateClosedLoop) -> Result:
     }
     if options.record:
         _record(options, document)
+    failed = shortfalls_of({options.protocol: figures}, asked)
+    if asked:
+        document |= {"required": asked[options.protocol], "passed": not failed}
     ran = "skipped" not in figures
     measured = Measured("closed_loop_evaluation", options.protocol, document) if ran else None
-    return Result(document, figures_text(document), ok=ran, measured=measured)
+    return Result(document, figures_text(document), ok=ran and not failed, measured=measured)
 
 
 def _record(options: o.EvaluateClosedLoop, document: dict[str, Any]) -> None:
     """Keep what a protocol came to beside the shipped policy, with the command that gave it."""
+    from beyondmimic_data.control.examination import OF_EACH_RUN
     from beyondmimic_data.diffusion import shipped
 
     if options.policy != "shipped":
         raise ConfigError("record", options.policy, "--policy shipped: only its figures are kept")
-    command = f"beyondmimic evaluate closed-loop --policy shipped --protocol {options.protocol}"
-    command += f" --seeds {options.seeds} --seed {document['first_seed']}"
-    kept = {k: v for k, v in document.items() if k not in ("success", "latency_ms", "protocol")}
+    command = evaluation_command(options.protocol, options.seeds, document["first_seed"])
+    kept = {k: v for k, v in document.items() if k not in (*OF_EACH_RUN, "protocol")}
     shipped.record_evaluation(options.protocol, {"command": command, **kept})
+
+
+def evaluation_command(protocol: str, seeds: int, first_seed: int) -> str:
+    """Return the command that plays the runs of a protocol with the diffusion policy that ships."""
+    verb = f"beyondmimic evaluate closed-loop --policy shipped --protocol {protocol}"
+    return f"{verb} --seeds {seeds} --seed {first_seed}"
 
 
 def study_closed_loop(options: o.StudyClosedLoop) -> Result:
@@ -363,10 +375,17 @@ def _with_seed(preset: Preset, seed: int | None) -> Preset:
 
 
 def diffusion_policy(asked: str | None, workspace: Workspace) -> tuple[Path, str]:
-    """Return the folder and version of the policy that was asked for."""
+    """Return the folder and version of the policy that was asked for; its bytes are those that were recorded.
+
+    Raises:
+        BeyondMimicError: there is none.
+        ConfigError: the folder holds none.
+        StoreError: a file of the store, or the weights that ship, are others than what was recorded of them.
+    """
     from beyondmimic_data.diffusion import shipped
     from beyondmimic_data.diffusion.policy_files import WEIGHTS
     from beyondmimic_data.hashing import hash_file
+    from beyondmimic_data.shipping import require_carded
 
     if asked is None:
         policy = workspace.store.latest("diffusion", ALL)
@@ -374,10 +393,14 @@ def diffusion_policy(asked: str | None, workspace: Workspace) -> tuple[Path, str
             raise BeyondMimicError(
                 "there is no diffusion policy yet: run the graph first, or ask for `--policy shipped`"
             )
-        return policy.path, policy.version
+        return opened(policy), policy.version
     folder = shipped.FOLDER if asked == "shipped" else Path(asked)
     if not (folder / WEIGHTS).is_file():
         raise ConfigError("policy", asked, "`shipped`, or a folder that holds a diffusion policy")
+    if asked == "shipped":
+        require_carded(folder, WEIGHTS)
+    else:
+        check_opened(folder, again=True)
     return folder, hash_file(folder / WEIGHTS)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.hashing import hash_file
 from storage import layout
-from storage.artifacts import ArtifactStore
+from storage.artifacts import Artifact, ArtifactStore
 from storage.episode_index import episode_table, read_episodes
 from storage.manifests import MANIFEST, SCRATCH, content_files, damage_of, is_misplaced, read_manifest
 from storage.step_array import read_array_info
@@ -52,8 +52,29 @@ class Problem:
         return f"{self.file}: {self.what}; to heal: {self.remedy}"
 
 
-def check_opened(folder: Path) -> None:
-    """Compare an artifact with its manifest before its content is used; once a process.
+def opened(artifact: Artifact) -> Path:
+    """Return an artifact's folder, once its files are found to be those that were recorded.
+
+    For policies and clips, which are small: they are compared each time.
+
+    Raises:
+        StoreError: a file is missing or changed, or another artifact has taken the folder.
+    """
+    check_opened(artifact.path, again=True)
+    try:
+        version = read_manifest(artifact.path)["version"]
+    except FileNotFoundError as error:
+        raise _changed(artifact.path / MANIFEST, "missing") from error
+    if version != artifact.version:
+        raise StoreError(
+            f"{artifact.path / MANIFEST}: version: found {version}, expected {artifact.version}; the "
+            "artifact was replaced while it was in use, run the command again"
+        )
+    return artifact.path
+
+
+def check_opened(folder: Path, *, again: bool = False) -> None:
+    """Compare an artifact with its manifest before its content is used; once a process, unless ``again``.
 
     Every file that counts must have its size, and every one but the chunks of steps its SHA-256. Of chunks
     the SHA-256 is computed where the file is newer than the manifest, which was written last, up to 1 GiB of
@@ -66,7 +87,8 @@ def check_opened(folder: Path) -> None:
         status = (folder / MANIFEST).stat()
     except FileNotFoundError:
         return
-    _check_once(folder, status.st_ino, status.st_mtime_ns)
+    check = _check_once.__wrapped__ if again else _check_once
+    check(folder, status.st_ino, status.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=4096)  # what raises is not remembered
@@ -89,7 +111,7 @@ def _check_once(folder: Path, _inode: int, written_ns: int) -> None:
                 continue
             left -= entry["bytes"]
         if hash_file(path) != entry["sha256"]:
-            raise _changed(path, "its bytes are not those that were written")
+            raise _changed(path, "its bytes are not those that were stored")
     if unread:
         log.warning(
             "%s: %d chunks are newer than the manifest and were not compared with it; "

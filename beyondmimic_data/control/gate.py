@@ -1,5 +1,6 @@
 """The gate of the diffusion policy: success rates in closed loop that it must reach."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from beyondmimic_data.config import ClosedLoopConfig, named_numbers
@@ -18,13 +19,26 @@ def shortfalls(protocols: dict[str, Any], config: ClosedLoopConfig) -> list[dict
     Raises:
         ConfigError: a rate is asked of a protocol that the report does not run.
     """
-    required = named_numbers("closed_loop.min_success", config.min_success, config.protocols)
+    return shortfalls_of(protocols, required_success(config))
+
+
+def required_success(config: ClosedLoopConfig) -> dict[str, float]:
+    """Return the success rate that each protocol has to reach; a protocol that is not named has none.
+
+    Raises:
+        ConfigError: a rate is asked of a protocol that the report does not run.
+    """
+    return named_numbers("closed_loop.min_success", config.min_success, config.protocols)
+
+
+def shortfalls_of(protocols: dict[str, Any], required: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the protocols that miss the rates required of them; see ``shortfalls``."""
     found = []
     for name, rate in required.items():
         figures = protocols.get(name, {"skipped": "it was not run"})
         if "skipped" in figures:
             found.append(_shortfall(name, rate, None, f"{name} was not run: {figures['skipped']}"))
-        elif figures["success_rate"] < rate:
+        elif not figures["success_rate"] >= rate:
             reached = figures["success_rate"]
             why = f"{name}: {reached:.0%} of {figures['n']} succeed, {rate:.0%} required"
             found.append(_shortfall(name, rate, reached, why))

@@ -30,13 +30,45 @@ README = """# Deployment bundle
 
 * `denoiser.onnx`: the network; one call takes a noisy window and predicts it clean. Its metadata holds the
   contract.
-* `contract.json`: names, order, units and scales of states and actions, noise schedule, checkpoint hash.
+* `contract.json`: names, order, units and scales of states and actions, noise schedule, hashes of the
+  checkpoint and of the files that the player reads.
 * `normaliser.json`: range of every feature and action; half of it is one normalised unit.
 * `emphasis.npz`: the projection between normalised features and the network's states, both ways.
 * `player.py`: reference player on NumPy and onnxruntime; read it to write another.
 * `parity.json`: largest difference between this ONNX file and the trained weights.
 * `lineage.json`: what the policy was made of.
 * `engines/`: TensorRT for RTX engines, each with the facts that decide whether it fits a machine.
+
+## Use
+
+In this folder, with NumPy and onnxruntime:
+
+```python
+import numpy
+
+from player import Player
+
+player = Player(".")
+joints, bodies = player.contract["joint_names"], player.contract["body_names"]
+n = player.rows  # the past steps and the current one, oldest first
+standing = [0.0, 0.0, 0.76]  # m; what follows stands for what the robot's estimator says
+history = {
+    "root_pos_w": numpy.tile(standing, (n, 1)),
+    "root_quat_w": numpy.tile([1.0, 0.0, 0.0, 0.0], (n, 1)),  # wxyz
+    "root_lin_vel_w": numpy.zeros((n, 3)),  # m/s
+    "root_ang_vel_w": numpy.zeros((n, 3)),  # rad/s
+    "body_pos_w": numpy.tile(standing, (n, len(bodies), 1)),
+    "body_lin_vel_w": numpy.zeros((n, len(bodies), 3)),
+    "joint_pos": numpy.tile(player.contract["default_joint_pos"], (n, 1)),  # rad
+    "joint_vel": numpy.zeros((n, len(joints))),
+}
+noise = numpy.random.default_rng(0).standard_normal
+targets = player.act(history, noise)  # rad, a servo target a joint, in the order of joints
+print(dict(zip(joints, targets.round(3).tolist())))
+```
+
+The player refuses files that are not those that the contract names, and histories that cannot be a robot's,
+with one line that says which.
 """
 
 
@@ -93,24 +125,24 @@ def build_bundle(
     require_parity(parity)
     log.info("ONNX equals torch within %.1e", parity["max_abs_err"])
     checkpoint = hash_file(policy_folder / WEIGHTS)
-    onnx_sha256 = hash_file(onnx_path)
     document = contract_document(policy)
-    hashes = {"checkpoint_sha256": checkpoint, "onnx_sha256": onnx_sha256}
+    hashes = {"checkpoint_sha256": checkpoint}
     examined = {"closed_loop": dataclasses.asdict(closed_loop)}
-    write_json(out / "contract.json", {**document, **hashes, **examined})
     write_json(
         out / "normaliser.json",
         {"states": _ranges(policy.state_normaliser), "actions": _ranges(policy.action_normaliser)},
     )
     write_bytes(out / "emphasis.npz", _matrices(policy))
+    read_by_player = {field: hash_file(out / name) for name, field in player.HASHES.items()}
+    write_json(out / "contract.json", {**document, **hashes, **read_by_player, **examined})
     write_json(out / "lineage.json", {"checkpoint_sha256": checkpoint, "made_of": lineage})
     shutil.copyfile(Path(player.__file__), out / "player.py")
-    write_bytes(out / "README.md", README.format(verdict=closed_loop.sentence).encode())
+    write_bytes(out / "README.md", README.replace("{verdict}", closed_loop.sentence).encode())
     (out / "engines").mkdir(exist_ok=True)
     engines = build_engines(onnx_path, config.tensorrt_targets, out / "engines")
     write_json(out / "engines" / "engines.json", engines)
     return {
-        "onnx_sha256": onnx_sha256,
+        "onnx_sha256": read_by_player["onnx_sha256"],
         "checkpoint_sha256": checkpoint,
         "parity": parity,
         "engines": engines,

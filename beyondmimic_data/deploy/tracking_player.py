@@ -1,22 +1,42 @@
 """A tracking policy's ONNX file at work: NumPy, onnxruntime and MuJoCo, no torch and no other file.
 
 ``TrackingPlayer`` is what a deployer has to write; ``play`` closes the loop in simulation.
+
+    player = TrackingPlayer("policy.onnx")
+    targets = player.target(0, state)
+
+``state`` is what ``TrackingPlayer.target`` describes. One that cannot be a robot's is a ``ValueError`` that
+names the field, what was found and what is expected; a file that is damaged is a ``BundleError``.
 """
 
 import dataclasses
+import operator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
-import onnxruntime
 
 from beyondmimic_data.config import TaskConfig
+from beyondmimic_data.deploy.player import (
+    BundleError,
+    checked_array,
+    checked_quaternions,
+    open_network,
+    read_bytes,
+)
 from beyondmimic_data.robots import g1_facts
 
 if TYPE_CHECKING:
     import mujoco
 
 Array = np.ndarray
+
+
+ESTIMATED = {"motion_anchor_pos_b": "anchor_pos_w", "base_lin_vel": "base_lin_vel"}
+"""Observations that a policy without state estimation lacks, and the field of a state each is made of."""
+OUTPUTS = {"actions", "joint_pos", "joint_vel", "body_pos_w", "body_quat_w"}
+"""What is read of the network's outputs."""
 
 
 def matrix_of(quat: Array) -> Array:
@@ -35,10 +55,24 @@ class TrackingPlayer:
     """Turns robot states into servo targets, with the reference that travels inside the file."""
 
     def __init__(self, path: str | Path) -> None:
-        """Load the file and read its contract."""
-        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        """Load the file and read its contract.
+
+        Raises:
+            BundleError: the file is missing, damaged, or no tracking policy's.
+        """
+        path = Path(path)
+        self.session = open_network(path, read_bytes(path))
         self.outputs = [output.name for output in self.session.get_outputs()]
-        entries = self.session.get_modelmeta().custom_metadata_map
+        try:
+            self._read_contract(self.session.get_modelmeta().custom_metadata_map)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"{path}: found no contract of a tracking policy ({error!r}), expected one in its metadata; "
+                "export the policy again"
+            ) from error
+
+    def _read_contract(self, entries: Mapping[str, str]) -> None:
+        """Take names, order, scales and rate from the file's metadata."""
         self.joint_names = entries["joint_names"].split(",")
         self.observation_names = entries["observation_names"].split(",")
         self.anchor_body = entries["anchor_body_name"]
@@ -46,9 +80,26 @@ class TrackingPlayer:
         self._anchor = self.body_names.index(self.anchor_body)
         self.control_hz = float(entries["control_hz"])
         self.default_joint_pos, self.action_scale = (
-            np.array(entries[name].split(","), float) for name in ("default_joint_pos", "action_scale")
+            checked_array(name, entries[name].split(","), (len(self.joint_names),))
+            for name in ("default_joint_pos", "action_scale")
         )
         self._width = self.session.get_inputs()[0].shape[1]
+        joints = len(self.joint_names)
+        widths = {
+            "command": 2 * joints,
+            "motion_anchor_pos_b": 3,
+            "motion_anchor_ori_b": 6,
+            "base_lin_vel": 3,
+        }
+        widths |= {"base_ang_vel": 3, "joint_pos": joints, "joint_vel": joints, "actions": joints}
+        if sum(widths[name] for name in self.observation_names) != self._width:
+            raise ValueError(
+                f"observation_names: found {self.observation_names}, expected {self._width} numbers"
+            )
+        if not set(self.outputs) >= OUTPUTS:
+            raise ValueError(f"outputs: found {self.outputs}, expected {sorted(OUTPUTS)}")
+        if not 0 < self.control_hz < float("inf"):
+            raise ValueError(f"control_hz: found {self.control_hz}, expected a rate above 0")
         self._last_action = np.zeros(len(self.joint_names))
         self._frame, self._reference = -1, dict[str, Array]()
 
@@ -57,7 +108,12 @@ class TrackingPlayer:
         self._last_action[:] = 0.0
 
     def reference(self, frame: int) -> dict[str, Array]:
-        """Return the reference at a frame, the last one for later frames."""
+        """Return the reference at a frame, the last one for later frames.
+
+        Raises:
+            ValueError: ``frame`` is no whole number of at least 0.
+        """
+        frame = _checked_frame(frame)
         if frame != self._frame:
             self._frame, self._reference = frame, self._run(np.zeros(self._width), frame)
         return self._reference
@@ -73,23 +129,33 @@ class TrackingPlayer:
         Args:
             frame: frame of the reference that the robot should reach next.
             state: ``anchor_pos_w`` (3,), ``anchor_quat_w`` (4,), ``base_lin_vel`` and ``base_ang_vel`` (3,)
-                in the base's frame, ``joint_pos`` and ``joint_vel`` (J,).
+                in the base's frame, ``joint_pos`` and ``joint_vel`` (J,). Without state estimation the file
+                reads neither ``anchor_pos_w`` nor ``base_lin_vel``, which may be missing then.
+
+        Raises:
+            ValueError: a field is missing or cannot be a robot's, or the network gives an action that is not
+                finite.
         """
+        state = self._checked(state)
         reference = self.reference(frame)
         inverse = matrix_of(state["anchor_quat_w"]).T
         relative = inverse @ matrix_of(reference["body_quat_w"][self._anchor])
         terms = {
             "command": np.concatenate([reference["joint_pos"], reference["joint_vel"]]),
-            "motion_anchor_pos_b": inverse @ (reference["body_pos_w"][self._anchor] - state["anchor_pos_w"]),
             "motion_anchor_ori_b": relative[:, :2].ravel(),
-            "base_lin_vel": state["base_lin_vel"],
             "base_ang_vel": state["base_ang_vel"],
             "joint_pos": state["joint_pos"] - self.default_joint_pos,
             "joint_vel": state["joint_vel"],
             "actions": self._last_action,
         }
+        if "anchor_pos_w" in state:
+            offset = reference["body_pos_w"][self._anchor] - state["anchor_pos_w"]
+            terms["motion_anchor_pos_b"] = inverse @ offset
+        if "base_lin_vel" in state:
+            terms["base_lin_vel"] = state["base_lin_vel"]
         observation = np.concatenate([terms[name] for name in self.observation_names])
-        self._last_action = self._run(observation, frame)["actions"]
+        action = self._run(observation, frame)["actions"]
+        self._last_action = checked_array("actions", action, self._last_action.shape)
         return self.default_joint_pos + self.action_scale * self._last_action
 
     def fell(self, frame: int, body_pos_w: Array, body_quat_w: Array) -> bool:
@@ -99,7 +165,16 @@ class TrackingPlayer:
             frame: frame of the reference that the robot should have reached.
             body_pos_w: (K, 3) m, of the bodies ``body_names``.
             body_quat_w: (K, 4)
+
+        Raises:
+            ValueError: another number of bodies, or quaternions that are no rotations. Values that are not
+                finite are a fall.
         """
+        body_pos_w, body_quat_w = (np.asarray(values, float) for values in (body_pos_w, body_quat_w))
+        if not (np.isfinite(body_pos_w).all() and np.isfinite(body_quat_w).all()):
+            return True
+        body_pos_w = checked_array("body_pos_w", body_pos_w, (len(self.body_names), 3))
+        body_quat_w = checked_quaternions("body_quat_w", body_quat_w, (len(self.body_names), 4))
         limits, reference, a = TaskConfig(), self.reference(frame), self._anchor
         wanted_pos, wanted_quat = reference["body_pos_w"], reference["body_quat_w"]
         robot, wanted = matrix_of(body_quat_w[a]), matrix_of(wanted_quat[a])
@@ -110,8 +185,35 @@ class TrackingPlayer:
             abs(heights[a]) > limits.anchor_height_limit
             or abs(robot[2, 2] - wanted[2, 2]) > limits.anchor_tilt_limit
             or (np.abs(heights[ends]) > limits.end_effector_height_limit).any()
-            or not np.isfinite(body_pos_w).all()
         )
+
+    def _checked(self, state: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the fields of a state as arrays.
+
+        Raises:
+            ValueError: one is missing, or cannot be a robot's.
+        """
+        if not isinstance(state, Mapping):
+            found = type(state).__name__
+            raise ValueError(f"state: found {found}, expected a mapping of names to arrays")
+        joints = len(self.joint_names)
+        shapes = {
+            "anchor_pos_w": (3,),
+            "anchor_quat_w": (4,),
+            "base_lin_vel": (3,),
+            "base_ang_vel": (3,),
+            "joint_pos": (joints,),
+            "joint_vel": (joints,),
+        }
+        unused = {ESTIMATED[name] for name in ESTIMATED.keys() - set(self.observation_names)}
+        checked = {}
+        for name, shape in shapes.items():
+            if name in state:
+                check = checked_quaternions if name == "anchor_quat_w" else checked_array
+                checked[name] = check(name, state[name], shape)
+            elif name not in unused:
+                raise ValueError(f"{name}: found nothing of that name in the state, expected shape {shape}")
+        return checked
 
     def _run(self, observation: Array, frame: int) -> dict[str, Array]:
         feed = {
@@ -120,6 +222,17 @@ class TrackingPlayer:
         }
         results = self.session.run(None, feed)
         return {name: value[0].astype(float) for name, value in zip(self.outputs, results)}
+
+
+def _checked_frame(frame: SupportsIndex) -> int:
+    """Return a frame of the reference as a number."""
+    try:
+        number = operator.index(frame)
+    except TypeError as error:
+        raise ValueError(f"frame: found {frame!r}, expected a whole number of at least 0") from error
+    if number < 0:
+        raise ValueError(f"frame: found {number}, expected a whole number of at least 0")
+    return number
 
 
 @dataclasses.dataclass(frozen=True)

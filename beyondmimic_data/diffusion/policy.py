@@ -26,7 +26,7 @@ from beyondmimic_data.diffusion.schedule import CosineSchedule
 from beyondmimic_data.errors import ConfigError, StoreError, one_line
 from beyondmimic_data.files import atomic_path, read_json, write_json
 from beyondmimic_data.overrides import from_json
-from beyondmimic_data.weights import load_weights
+from beyondmimic_data.weights import read_weights
 
 SCHEMA_VERSION = 1
 BFLOAT16_ROBOTS = 8
@@ -238,7 +238,8 @@ class DiffusionPolicy(torch.nn.Module):
         """Read a policy written by ``save``, in evaluation mode.
 
         Raises:
-            StoreError: a file is missing, damaged, or of another schema.
+            StoreError: a file is missing, damaged, or of another schema, or the weights are not finite, or
+                not those of the card beside them.
         """
         try:
             document = read_json(folder / CONFIG)
@@ -249,7 +250,7 @@ class DiffusionPolicy(torch.nn.Module):
                 )
             config = from_json(DiffusionConfig, document["diffusion"], "diffusion")
             contract = Contract.from_dict(document["contract"])
-            weights = load_weights(folder / WEIGHTS)
+            weights = read_weights(folder, WEIGHTS)
             _require_sizes(config, contract, weights)
             policy = cls(config, contract)
             policy.load_state_dict(weights)
@@ -257,7 +258,7 @@ class DiffusionPolicy(torch.nn.Module):
             raise StoreError(
                 f"{folder} holds no diffusion policy: {error.filename or error} is missing"
             ) from error
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
+        except (AttributeError, OSError, KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
             raise StoreError(
                 f"{folder} holds a damaged diffusion policy ({one_line(error)}); train it again"
             ) from error

@@ -47,8 +47,14 @@ def shipped_diffusion(config: DiffusionConfig, folder: Path = FOLDER) -> Shipped
         ) from error
 
 
-def ship(policy: Path, card: dict[str, Any], folder: Path = FOLDER) -> None:
+def ship(policy: Path, card: dict[str, Any], evaluation: dict[str, Any], folder: Path = FOLDER) -> None:
     """Put a trained policy where the shipped one is.
+
+    Args:
+        policy: folder of a trained policy.
+        card: how it came about.
+        evaluation: the figures of the protocols that it was examined by, by name.
+        folder: where it ships.
 
     Raises:
         StoreError: the policy lacks a file.
@@ -57,7 +63,7 @@ def ship(policy: Path, card: dict[str, Any], folder: Path = FOLDER) -> None:
 
     ship_files(policy, folder, FILES, card)
     RecordedWindows.load(policy).first(SHIPPED_WINDOWS).save(folder)
-    (folder / EVALUATION).unlink(missing_ok=True)
+    write_json(folder / EVALUATION, evaluation)
 
 
 def record_evaluation(protocol: str, entry: dict[str, Any], folder: Path = FOLDER) -> None:

@@ -62,7 +62,7 @@ class RecordedWindows:
         """Read the windows of a folder.
 
         Raises:
-            StoreError: there are none, or the file is damaged.
+            StoreError: there are none, the file is damaged, or a value is not finite.
         """
         path = folder / RECORDED
         try:

@@ -70,7 +70,7 @@ class TrackingPolicy(nn.Module):
         """Load the actor of a policy folder.
 
         Raises:
-            StoreError: the file is missing or damaged.
+            StoreError: see ``load_weights``; or the file holds no actor.
         """
         actor = split_state(load_weights(folder), "actor")
         try:
@@ -91,9 +91,13 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Read what ``save_weights`` wrote.
 
     Raises:
-        StoreError: the file is missing or damaged.
+        StoreError: the file is missing or damaged, or its weights are not finite, or not those of the card
+            beside them.
     """
-    return _read(folder / WEIGHTS, "policy", "train the skill again")
+    try:
+        return weights.read_weights(folder, WEIGHTS)
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder / WEIGHTS, "policy", error, "train the skill again") from error
 
 
 def save_optimizer(folder: Path, state: dict[int, dict[str, torch.Tensor]]) -> None:
@@ -111,7 +115,11 @@ def load_optimizer(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
     path, state = folder / OPTIMIZER, dict[int, dict[str, torch.Tensor]]()
     if not path.exists():
         return state
-    for name, value in _read(path, "optimiser", "remove it to go on without").items():
+    try:
+        tensors = weights.load_weights(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, "optimiser", error, "remove it to go on without") from error
+    for name, value in tensors.items():
         number, _, field = name.partition(".")
         if not (number.isascii() and number.isdecimal() and len(number) < 10 and field):
             raise StoreError(f"{path}: no moment of a parameter is named {one_line(repr(name))}; remove it")
@@ -126,11 +134,8 @@ def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         )
 
 
-def _read(path: Path, what: str, advice: str) -> dict[str, torch.Tensor]:
-    try:
-        return weights.load_weights(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: no readable {what} ({one_line(error)}); {advice}") from error
+def _unreadable(path: Path, what: str, error: Exception, advice: str) -> StoreError:
+    return StoreError(f"{path}: no readable {what} ({one_line(error)}); {advice}")
 
 
 def split_state(tensors: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from beyondmimic_data.config import Preset
 from beyondmimic_data.files import read_json, write_json
-from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING
+from beyondmimic_data.tracking.policy_files import EVALUATION, TRAINING, WEIGHTS
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ class SkillTrainer:
                 last[0] = time.monotonic()
                 write_json(folder / "scratch" / PROGRESS_FILE, figures)
 
-        if (folder / TRAINING).exists():  # an actor lost after its training need not train again
+        # An actor lost after its training need not train again, unless damaged weights were taken out since.
+        if (folder / TRAINING).exists() and (folder / WEIGHTS).exists():
             record = read_json(folder / TRAINING)
         else:
             record = train_policy(

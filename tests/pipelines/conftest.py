@@ -53,12 +53,13 @@ class Stage:
             build.meta |= {"warm_start": None, "minutes": workspace.preset.training.minutes}
         return self._found("policies", skill, base)
 
-    def roll_out(self, skill: str, motion: Artifact, policy: Artifact) -> Artifact:
+    def roll_out(self, skill: str, motion: Artifact, policy: Artifact, *, rejected: int = 0) -> Artifact:
         workspace = self.workspace
         recipe = recipes.rollouts_recipe(content_version(motion), policy.version, workspace.preset)
         with workspace.store.build("rollouts", skill, recipe) as build:
             write_json(build.path / "steps.json", {"skill": skill, "recipe": recipe})
             build.meta |= {"parents": [], "hours": 0.1, "max_latency_ms": 40.0}
+            build.meta |= {"episodes": 12, "rejected": rejected}
         return self._found("rollouts", skill, recipe)
 
     def finish_skill(self, skill: str, *, completion: float = 1.0, content: str | None = None) -> None:

@@ -214,6 +214,34 @@ def policy_without_runs(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("rate", "code"), [("joystick=0.5", 0), ("joystick=0.51", 1), ("joystick=1.0", 1), ("stand_perturb=1", 0)]
+)
+def test_a_protocol_that_misses_its_rate_ends_with_1(home, policy_without_runs, capfd, rate, code):
+    protocols = ["joystick", "stand_perturb"]
+    overrides = {"closed_loop.min_success": [rate], "closed_loop.protocols": protocols}
+    (home / "data").mkdir()
+    (home / "data" / "workspace.json").write_text(json.dumps({"preset": "quick", "overrides": overrides}))
+    words = ["evaluate", "closed-loop", "--protocol", "joystick", "--policy", str(policy_without_runs)]
+    assert call([*words, "--json"]) == code
+    document = json.loads(capfd.readouterr().out)
+    assert document["success_rate"] == 0.5
+    if rate.startswith("joystick"):
+        assert document["required"] == float(rate.partition("=")[2])
+        assert document["passed"] == (code == 0)
+    else:
+        assert not {"required", "passed"} & document.keys()
+
+
+def test_a_protocol_that_has_no_start_ends_with_1(home, policy_without_runs, monkeypatch):
+    left_out = {"protocols": {"joystick": {"skipped": "none is standing"}}}
+    monkeypatch.setattr(
+        "beyondmimic_data.control.evaluate.evaluate_closed_loop", lambda *args, **kwargs: left_out
+    )
+    words = ["evaluate", "closed-loop", "--protocol", "joystick", "--policy", str(policy_without_runs)]
+    assert call(words) == 1
+
+
 def test_a_shipped_policys_command_is_one_that_the_command_line_reads():
     changes = {
         "training.shipped_start": False,

@@ -54,6 +54,7 @@ def test_blocking_checks(graph):
     assert blocking == {("motion", "quality"), ("dataset", "not_empty"), ("deployment_bundle", "onnx_parity")}
     assert set(specs) - blocking == {
         ("tracking_policy", "gate"),
+        ("rollouts", "kept_enough"),
         ("diffusion_policy", "stays_up"),
         ("closed_loop_report", "closed_loop_gate"),
     }

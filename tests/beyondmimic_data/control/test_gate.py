@@ -30,3 +30,7 @@ def test_a_rate_of_a_protocol_that_the_report_lacks_is_refused() -> None:
     config = ClosedLoopConfig(protocols=("joystick",), min_success=("stand_perturb=0.9",))
     with pytest.raises(ConfigError, match=r"min_success.*stand_perturb"):
         verdict({}, config)
+
+
+def test_a_rate_that_is_no_number_does_not_pass() -> None:
+    assert "stand_perturb" in str(verdict({"stand_perturb": figures(float("nan"))}, CONFIG))

@@ -1,7 +1,10 @@
 """Policies that ship: complete, undamaged, described."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from beyondmimic_data.errors import StoreError
 from beyondmimic_data.files import read_json
@@ -78,3 +81,25 @@ def test_a_damaged_card_is_one_clear_error(tmp_path):
     (tmp_path / "hop" / CARD).write_text("{")
     with pytest.raises(StoreError, match="hop: no complete shipped policy"):
         shipped.shipped_policies(tmp_path)
+
+
+OUTPUTS = read_json(Path(__file__).with_name("shipped_outputs.json"))
+"""Action of every sixth joint that each policy gives to the observation below."""
+
+
+def outputs(actor: TrackingPolicy) -> torch.Tensor:
+    observation = 0.1 * torch.sin(torch.arange(actor.observation_dim, dtype=torch.float64))
+    return actor.act(observation.float()[None])[0, ::6]
+
+
+def test_every_shipped_policy_has_its_outputs_recorded():
+    assert set(OUTPUTS) == {policy.skill for policy in policies()}
+
+
+@pytest.mark.parametrize("policy", policies(), ids=lambda policy: policy.skill)
+def test_a_shipped_policy_says_what_it_said_when_it_shipped(policy):
+    actor, wanted = TrackingPolicy.load(policy.path), torch.tensor(OUTPUTS[policy.skill])
+    torch.testing.assert_close(outputs(actor), wanted, atol=1e-4, rtol=0)
+    with torch.no_grad():
+        actor.mlp[0].weight[0, 0] += 0.1
+    assert (outputs(actor) - wanted).abs().max() > 1e-4, "these numbers have to tell one weight from another"

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from beyondmimic_data.config import Preset, get_preset, paper_25hz
 from beyondmimic_data.errors import BeyondMimicError, ConfigError, StoreError
 from beyondmimic_data.files import read_json
+from beyondmimic_data.hashing import hash_file
 from beyondmimic_data.motions.clip import Clip, clip_from_qpos
 from beyondmimic_data.robots import g1, g1_facts
 from beyondmimic_data.sim.mujoco_backend import MujocoBackend
@@ -37,6 +39,7 @@ from beyondmimic_data.tracking.policy import (
 )
 from beyondmimic_data.tracking.train import CHECKPOINT, train_policy
 from beyondmimic_data.tracking.trainer import Trainer
+from beyondmimic_data.tracking.workers import SkillTrainer
 
 
 @pytest.fixture(scope="module")
@@ -529,6 +532,21 @@ def test_a_file_that_says_something_else_is_not_written(clip, preset, trained, t
     with pytest.raises(BeyondMimicError, match=r"policy\.onnx: not written: .*1\.0\de-03 on 960 recorded"):
         export_onnx(policy, clip, preset, path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_policy_whose_weights_were_taken_out_is_trained_again(clip, preset, trained, tmp_path, lost):
+    """As ``data verify --heal`` leaves it; one that only lacks its evaluation is not."""
+    clip.save(tmp_path / "clip.npz")
+    folder = tmp_path / "policy"
+    shutil.copytree(trained, folder)
+    before = hash_file(folder / "training.json")
+    if lost:
+        (folder / "policy.safetensors").unlink()
+    SkillTrainer().run([tmp_path / "clip.npz"], preset, folder, None, False, None)
+    TrackingPolicy.load(folder)
+    assert (folder / "evaluation.json").exists()
+    assert (hash_file(folder / "training.json") != before) == lost
 
 
 def test_a_damaged_policy_is_named(tmp_path):
