@@ -20,8 +20,8 @@ $(VENV)/.ready: pyproject.toml requirements/mujoco.txt scripts/setup.sh
 demo: setup ## the whole graph at preset quick, on synthesised motions and MOTIONS
 	$(VENV)/bin/beyondmimic run --preset quick $(if $(MOTIONS),--motions "$(MOTIONS)") $(if $(TRAIN_MINUTES),--train-minutes $(TRAIN_MINUTES))
 
-test: setup ## every test
-	$(PY) -m pytest
+test: setup ## every test, in two processes
+	$(PY) -m pytest -n 2 --dist loadfile
 
 lint: setup ## ruff, mypy and dg
 	$(VENV)/bin/ruff check .
