@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from beyondmimic_data.errors import StoreError
+from beyondmimic_data.errors import StoreError, one_line
 from beyondmimic_data.files import read_json, write_json
 from beyondmimic_data.hashing import hash_file
 
@@ -58,5 +58,5 @@ def require_carded(folder: Path, weights: str) -> None:
     if found != wanted:
         raise StoreError(
             f"{folder / weights}: its bytes are not those that ship: found SHA-256 {found[:12]}, expected "
-            f"{str(wanted)[:12]} as on {CARD}; {remedy}"
+            f"{one_line(wanted, 12)} as on {CARD}; {remedy}"
         )

@@ -270,6 +270,57 @@ def _read_diffusion(folder: Path) -> None:
         DiffusionPolicy.load(policy)
 
 
+def _make_bundle(folder: Path) -> None:
+    """Make the bundle of a small network, in the ranges of the policy that ships."""
+    import dataclasses
+
+    import torch
+
+    from beyondmimic_data.config import DeployConfig
+    from beyondmimic_data.deploy.bundle import ClosedLoopVerdict, build_bundle
+    from beyondmimic_data.diffusion import shipped
+    from beyondmimic_data.diffusion.policy import DiffusionPolicy
+    from beyondmimic_data.diffusion.policy_files import RECORDED
+
+    large = DiffusionPolicy.load(shipped.FOLDER)
+    torch.manual_seed(0)
+    small = DiffusionPolicy(
+        dataclasses.replace(large.config, embedding=16, layers=1, heads=2), large.contract
+    ).eval()
+    small.state_normaliser.load_state_dict(large.state_normaliser.state_dict())
+    small.action_normaliser.load_state_dict(large.action_normaliser.state_dict())
+    with tempfile.TemporaryDirectory() as name:
+        small.save(Path(name))
+        shutil.copy(shipped.FOLDER / RECORDED, name)
+        config = DeployConfig(parity_windows=1, tensorrt_targets=())
+        build_bundle(Path(name), folder, config, [], ClosedLoopVerdict(True, None, {}))
+
+
+def _play_bundle(folder: Path) -> None:
+    """Load a bundle and ask for one action, as a robot would."""
+    import numpy as np
+
+    from beyondmimic_data.deploy.player import BundleError, Player
+
+    try:
+        player = Player(folder)
+    except BundleError as error:
+        raise StoreError(str(error)) from error
+    n, bodies = player.rows, len(player.contract["body_names"])
+    joints = np.tile(player.contract["default_joint_pos"], (n, 1))
+    history = {
+        "root_pos_w": np.tile([0.0, 0.0, 0.76], (n, 1)),
+        "root_quat_w": np.tile([1.0, 0.0, 0.0, 0.0], (n, 1)),
+        "root_lin_vel_w": np.zeros((n, 3)),
+        "root_ang_vel_w": np.zeros((n, 3)),
+        "body_pos_w": np.zeros((n, bodies, 3)),
+        "body_lin_vel_w": np.zeros((n, bodies, 3)),
+        "joint_pos": joints,
+        "joint_vel": np.zeros_like(joints),
+    }
+    player.act(history, np.random.default_rng(0).standard_normal)
+
+
 def _refuse(errors: Sequence[BeyondMimicError]) -> None:
     for error in errors:
         raise error
@@ -286,5 +337,6 @@ TARGETS: tuple[Target, ...] = (
     Target("store", _make_store, _verify_store, ("*/*/*/**/*.*",)),
     Target("tracking_policy", _make_tracking, _read_tracking, ("**/*.safetensors", "**/[ce]*.json")),
     Target("diffusion_policy", _make_diffusion, _read_diffusion, ("*/*.safetensors", "*/c*.json")),
+    Target("bundle", _make_bundle, _play_bundle, ("contract.json", "*r.json", "*.npz", "*.onnx")),
 )
 """Name, valid files, door, and which of the files are damaged."""

@@ -171,7 +171,7 @@ class Player:
         found = hashlib.sha256(data).hexdigest()
         if found != wanted:
             raise BundleError(
-                f"{folder / name}: found SHA-256 {found[:12]}, expected {str(wanted)[:12]} as {key} of "
+                f"{folder / name}: found SHA-256 {found[:12]}, expected {_short(wanted)} as {key} of "
                 "contract.json; the file is damaged or of another bundle, copy the bundle again"
             )
         return data
