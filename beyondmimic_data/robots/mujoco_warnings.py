@@ -3,6 +3,7 @@
 import functools
 import logging
 import re
+import threading
 
 logger = logging.getLogger(__name__)
 
@@ -17,10 +18,13 @@ def warnings_to_log() -> None:
     import mujoco
 
     seen: set[str] = set()
+    lock = threading.Lock()
 
     def log(text: str) -> None:
         kind = re.split(r"\d", text, maxsplit=1)[0]
-        logger.log(logging.DEBUG if kind in seen else logging.WARNING, "MuJoCo: %s", text)
-        seen.add(kind)
+        with lock:
+            level = logging.DEBUG if kind in seen else logging.WARNING
+            seen.add(kind)
+        logger.log(level, "MuJoCo: %s", text)
 
     mujoco.set_mju_user_warning(log)

@@ -86,8 +86,8 @@ def _run(rank: Rank, path: Path, follow: Callable[..., None], args: tuple[Any, .
     """Be one of the other ranks."""
     store = _store(path, rank)
     store.set(_arrival(rank.number), "here")
-    _join(rank, store)
     try:
+        _join(rank, store)  # the first rank may be gone before the last connection is made
         follow(rank, *args)
     except (BeyondMimicError, RuntimeError) as error:
         # What all ranks see, and that another one has gone, the first rank says itself.

@@ -154,7 +154,9 @@ def test_bytes_that_the_store_did_not_record_go_nowhere(workspace, tmp_path, doo
     else:
         path.write_bytes(path.read_bytes()[:-1])
     (tmp_path / "out").mkdir()
-    with pytest.raises(StoreError, match=rf"{name}: its bytes are not those that were stored"):
+    with pytest.raises(
+        StoreError, match=rf"{name}: (its bytes are not those that were stored|found \d+ bytes)"
+    ):
         DOORS[door](tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
     assert "hop" not in {policy.skill for policy in shipped.shipped_policies()}
