@@ -5,6 +5,8 @@ CONFIG = "config.json"
 TRAINING = "training.json"
 RECORDED = "windows.safetensors"
 """Windows kept beside a policy."""
+RUN = "run.json"
+"""What made a policy on a machine of its own: stages, seconds, rollouts."""
 
 ARCHITECTURE_FIELDS = (
     "past",

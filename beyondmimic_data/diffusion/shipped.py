@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.config import DiffusionConfig
-from beyondmimic_data.diffusion.policy_files import ARCHITECTURE_FIELDS, CONFIG, RECORDED, TRAINING, WEIGHTS
+from beyondmimic_data.diffusion.policy_files import (
+    ARCHITECTURE_FIELDS,
+    CONFIG,
+    RECORDED,
+    RUN,
+    TRAINING,
+    WEIGHTS,
+)
 from beyondmimic_data.errors import StoreError, one_line
 from beyondmimic_data.files import read_json, write_json
 from beyondmimic_data.shipping import CARD, ship_files
@@ -62,6 +69,7 @@ def ship(policy: Path, card: dict[str, Any], evaluation: dict[str, Any], folder:
     from beyondmimic_data.diffusion.windows import RecordedWindows
 
     ship_files(policy, folder, FILES, card)
+    (folder / RUN).unlink(missing_ok=True)  # that of the policy before
     RecordedWindows.load(policy).first(SHIPPED_WINDOWS).save(folder)
     write_json(folder / EVALUATION, evaluation)
 

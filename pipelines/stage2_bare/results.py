@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beyondmimic_data.diffusion.policy_files import CONFIG, RECORDED, TRAINING, WEIGHTS
+from beyondmimic_data.diffusion.policy_files import CONFIG, RECORDED, RUN, TRAINING, WEIGHTS
 from beyondmimic_data.files import atomic_path, write_bytes
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 15_000_000
 """Bytes of a file."""
-RUN = "run.json"
 PICTURES, REST = "pictures.zip", "results.zip"
 FIRST_ROUND = "first_round.safetensors"
 """Weights before the student's rollouts."""

@@ -271,6 +271,7 @@ def test_a_diffusion_policy_that_passes_ships_with_what_it_showed(workspace, pla
     result = policy_verbs.ship(o.Ship(protocols=("stand_perturb",), seeds=2))
     assert result.ok
     assert result.document["folder"] == str(place)
+    assert not (place / "run.json").exists(), "what made the policy before"
     version = hash_file(place / "model.safetensors")
     assert version == hash_file(workspace.store.latest("diffusion", "all").path / "model.safetensors")
     assert read_json(place / CARD)["version"] == version
