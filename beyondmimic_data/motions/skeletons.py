@@ -19,8 +19,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from beyondmimic_data.errors import MotionError
-from beyondmimic_data.files import read_toml, write_bytes
+from beyondmimic_data.errors import MotionError, StoreError
+from beyondmimic_data.files import path_below, read_toml, write_bytes
 from beyondmimic_data.motions.formats import MAX_TOML_BYTES
 
 Pair = tuple[str, str]
@@ -150,7 +150,11 @@ def stated_skeleton(config: Path, field: str, value: object) -> Skeleton | None:
                 config, field, f"{value!r}, which ships, and a file", "another name for the file"
             )
         return SKELETONS[value]
-    path = config.parent / (value if value.endswith(".toml") else f"{FOLDER}/{value}.toml")
+    parts = value.split("/") if value.endswith(".toml") else [FOLDER, f"{value}.toml"]
+    try:
+        path = path_below(config.parent, *parts)
+    except StoreError as error:
+        raise MotionError(config, field, error, expected) from error
     if not path.is_file():
         raise MotionError(config, field, repr(value), expected)
     if path.is_symlink() and config.resolve().parent not in path.resolve().parents:

@@ -20,6 +20,7 @@ from beyondmimic_data.motions.skeletons import (
     Skeleton,
     load_skeleton,
     save_skeleton,
+    stated_skeleton,
 )
 
 
@@ -122,3 +123,15 @@ def test_saving_keeps_a_map_and_never_replaces_another(tmp_path: Path) -> None:
         save_skeleton(_biped("."), config)
     save_skeleton(DAZ, config)
     assert [path.name for path in (tmp_path / "skeletons").iterdir()] == ["biped.toml"]
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "../mine.toml", "../mine", "/mine.toml", "a\\nb.toml", "..", "."]
+)
+def test_a_map_outside_the_folder_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine.toml").write_text("")
+    config = tmp_path / "m" / "motions.toml"
+    config.parent.mkdir()
+    with pytest.raises(MotionError, match=r"motions\.toml: files\[0\]\.skeleton") as refused:
+        stated_skeleton(config, "files[0].skeleton", name)
+    assert "\n" not in str(refused.value)
