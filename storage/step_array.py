@@ -16,6 +16,8 @@ from storage.schema import StepSchema
 
 log = logging.getLogger(__name__)
 
+MAX_UNITS = 2**20
+"""Most chunks of an array: of 32 768 steps each they are 190 000 hours at 50 Hz."""
 _PLAIN_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}]
 
 
@@ -66,6 +68,8 @@ def read_array_info(folder: Path) -> ArrayInfo:
         chunk_steps, chunk_columns = grid["configuration"]["chunk_shape"]
         if not all(type(n) is int and n > 0 for n in (num_rows, columns, chunk_steps, chunk_columns)):
             raise ValueError("sizes that are no positive numbers")
+        if num_rows > MAX_UNITS * chunk_steps:
+            raise ValueError(f"more than {MAX_UNITS} chunks")
         dtype = array["data_type"]
         plain = array["codecs"] == _PLAIN_CODECS and array["chunk_key_encoding"] == {
             "name": "default",

@@ -393,6 +393,16 @@ def test_no_json_of_wrong_types_ends_otherwise_than_in_one_line(
         assert error_of(lambda: read(tmp_path)) or read(tmp_path)
 
 
+def test_an_array_of_more_chunks_than_any_store_has_is_refused_at_once(tmp_path: Path) -> None:
+    write_rollouts(tmp_path)
+    path = tmp_path / "steps.zarr/steps/zarr.json"
+    document = json.loads(path.read_bytes())
+    document["shape"][0] = 10**30
+    path.write_text(json.dumps(document))
+    assert "more than 1048576 chunks" in (error_of(lambda: read_array_info(tmp_path)) or "")
+    assert "more than 1048576 chunks" in str(verify(tmp_path)[0])
+
+
 def test_no_dataset_of_wrong_types_ends_otherwise_than_in_one_line(
     store: ArtifactStore, rollouts: Artifact
 ) -> None:
