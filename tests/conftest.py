@@ -1,6 +1,7 @@
 """No test leaves anything in the repository, whether it passes or fails."""
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,3 +33,13 @@ def _repository_stays_as_it_is() -> Iterator[None]:
     after = state_of_the_repository()
     changed = [name for name in before.keys() | after.keys() if before.get(name, 0) != after.get(name, 0)]
     assert not changed, f"tests changed {', '.join(sorted(changed))}: they have tmp_path to write to"
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay_as_they_are() -> Iterator[None]:
+    """Give torch its threads back: what runs one robot takes them down to one for the whole process."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else None
+    yield
+    if torch and before:
+        torch.set_num_threads(before)

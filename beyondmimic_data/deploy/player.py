@@ -349,7 +349,7 @@ def _json_object(path: Path, data: bytes) -> dict[str, Any]:
     """Return the JSON object that a file holds."""
     try:
         found = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: found no JSON ({error}); copy the bundle again") from error
     if not isinstance(found, dict):
         raise BundleError(f"{path}: found {type(found).__name__}, expected an object; copy the bundle again")

@@ -114,6 +114,7 @@ def _join(rank: Rank, store: dist.FileStore) -> None:
     # The ranks are one machine's; nobody else may call.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group("gloo", store=store, rank=rank.number, world_size=rank.count, timeout=_WAITING)
+    dist.barrier()  # nobody leaves while another one still connects
 
 
 def _meet(first: Rank, path: Path, others: list[BaseProcess]) -> None:
