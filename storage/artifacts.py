@@ -21,7 +21,16 @@ from typing import Any
 from beyondmimic_data.errors import StoreError, shown
 from beyondmimic_data.files import path_below, sweep, sync, write_json
 from beyondmimic_data.hashing import hash_file
-from storage.manifests import KINDS, LINE, MANIFEST, Manifest, content_files, make_manifest, read_manifest
+from storage.manifests import (
+    KINDS,
+    LINE,
+    MANIFEST,
+    Manifest,
+    content_files,
+    make_manifest,
+    place_of,
+    read_manifest,
+)
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +187,7 @@ class ArtifactStore:
                 manifest contradicts itself.
         """
         files = content_files(manifest)
-        with self._begun(*_line(manifest)) as partial:
+        with self._begun(*place_of(manifest)) as partial:
             sweep(partial)
             strange = [
                 path
@@ -230,7 +239,7 @@ class ArtifactStore:
 
     def _complete(self, manifest: Manifest) -> None:
         """Write the manifest of a partial folder whose files are all there, and rename it."""
-        final, partial = self.folder(*_line(manifest)), self.partial(*_line(manifest))
+        final, partial = self.folder(*place_of(manifest)), self.partial(*place_of(manifest))
         _sync_tree(partial)
         write_json(partial / MANIFEST, manifest)
         if final.exists():  # left by a crash between two file-system operations: no manifest, so no artifact
@@ -258,11 +267,6 @@ class ArtifactStore:
         return Artifact(
             kind, key, manifest["recipe"], manifest["version"], path, manifest["meta"], manifest["created"]
         )
-
-
-def _line(manifest: Manifest) -> tuple[str, str, str]:
-    kind, key, recipe = (manifest[name] for name in LINE[:3])
-    return kind, key, recipe
 
 
 def _is_whole(path: Path, entry: dict[str, Any] | None) -> bool:

@@ -175,6 +175,12 @@ def parent_lines(meta: dict[str, Any], source: object) -> list[dict[str, str]]:
     )
 
 
+def place_of(line: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the kind, key and recipe of a manifest, or of a line that names an artifact."""
+    kind, key, recipe = (line[name] for name in LINE[:3])
+    return kind, key, recipe
+
+
 def is_line(line: object) -> bool:
     """Say whether a value names an artifact: its kind, key and recipe, and perhaps its version."""
     if not isinstance(line, dict) or not all(isinstance(line.get(n, ""), str) for n in LINE):

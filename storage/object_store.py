@@ -20,7 +20,6 @@ from beyondmimic_data.errors import MissingToolError, StoreError, shown
 from beyondmimic_data.files import atomic_path, path_below
 from beyondmimic_data.hashing import hash_file
 from storage.manifests import (
-    LINE,
     LINEAGE,
     MANIFEST,
     MAX_BYTES,
@@ -28,6 +27,7 @@ from storage.manifests import (
     content_files,
     is_hash,
     parse_manifest,
+    place_of,
 )
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class ObjectStore:
         Raises:
             StoreError: a local file is damaged, or the store does not take it.
         """
-        target, files = f"{self._root}/{self._below(*_line(manifest))}", content_files(manifest)
+        target, files = f"{self._root}/{self._below(*place_of(manifest))}", content_files(manifest)
         whole = self._begin(target, (folder / MANIFEST).read_bytes())
 
         def send_one(name: str) -> tuple[int, bool]:
@@ -164,8 +164,8 @@ class ObjectStore:
             StoreError: a file is gone, larger than the manifest says or not what it says, the store does not
                 answer, or the disk does not take it.
         """
-        source, files = f"{self._root}/{self._below(*_line(manifest))}", content_files(manifest)
-        place = self.place(*_line(manifest))
+        source, files = f"{self._root}/{self._below(*place_of(manifest))}", content_files(manifest)
+        place = self.place(*place_of(manifest))
         remedy = f"remove {place} and push it again"
 
         def fetch_one(name: str) -> tuple[int, bool]:
@@ -289,11 +289,6 @@ def _on_this_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}; mend that and run again") from error
-
-
-def _line(manifest: Manifest) -> tuple[str, str, str]:
-    kind, key, recipe = (manifest[name] for name in LINE[:3])
-    return kind, key, recipe
 
 
 def _failures() -> tuple[type[Exception], ...]:

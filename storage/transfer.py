@@ -16,6 +16,7 @@ from storage.manifests import (
     content_files,
     is_hash,
     parent_lines,
+    place_of,
     read_manifest,
 )
 from storage.object_store import ObjectStore
@@ -54,7 +55,7 @@ def push_dataset(
     copied = []
     for manifest in waiting:
         if not _is_there(manifest, remote.find, remote.url):  # another push may have completed it meanwhile
-            remote.send(store.folder(*_place(manifest)), manifest, meter.add)
+            remote.send(store.folder(*place_of(manifest)), manifest, meter.add)
             copied.append(manifest)
     return _document(remote.url, lineage, copied, meter)
 
@@ -128,7 +129,7 @@ def _lineage(find: Find, dataset: Manifest, where: str, skills: Collection[str])
     waiting: list[tuple[dict[str, str], Manifest | None]] = [(line, None) for line in reversed(wanted)]
     while waiting:
         line, manifest = waiting.pop()
-        place = _place(line)
+        place = place_of(line)
         if manifest is not None:  # its parents were looked up in the meantime
             found[place] = manifest
             continue
@@ -144,9 +145,9 @@ def _lineage(find: Find, dataset: Manifest, where: str, skills: Collection[str])
         waiting.append((line, manifest))
         waiting += [(parent, None) for parent in reversed(_parents(manifest, where))]
     for line in wanted:
-        if _place(line) in absent:
+        if place_of(line) in absent:
             raise StoreError(
-                f"{where}/{'/'.join(_place(line))}: missing, or not of version {line['version']}; "
+                f"{where}/{'/'.join(place_of(line))}: missing, or not of version {line['version']}; "
                 "copy a dataset whose rollouts are all there, or the others with --skills"
             )
     return _Lineage((*found.values(), dataset), tuple(absent.values()))
@@ -158,7 +159,7 @@ def _parents(manifest: Manifest, where: str) -> list[dict[str, str]]:
     Raises:
         StoreError: one is of a kind that it is not made from, or its recipe or version is none.
     """
-    source = f"{where}/{'/'.join(_place(manifest))}/{MANIFEST}"
+    source = f"{where}/{'/'.join(place_of(manifest))}/{MANIFEST}"
     lines, kinds = parent_lines(manifest["meta"], source), LINEAGE[manifest["kind"]]
     for line in lines:
         if line["kind"] not in kinds:
@@ -190,7 +191,7 @@ def _is_there(manifest: Manifest, find: Find, where: str) -> bool:
     Raises:
         StoreError: its recipe is, with other bytes.
     """
-    place = _place(manifest)
+    place = place_of(manifest)
     there = find(*place)
     if there is not None and there["version"] != manifest["version"]:
         raise StoreError(
@@ -236,10 +237,6 @@ def _document(url: str, lineage: _Lineage, copied: list[Manifest], meter: _Meter
         "bytes": meter.moved,
         "absent": list(lineage.absent),
     }
-
-
-def _place(line: dict[str, Any]) -> tuple[str, str, str]:
-    return line["kind"], line["key"], line["recipe"]
 
 
 def _bytes(manifest: Manifest) -> int:

@@ -18,7 +18,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,33 @@ def checked_quaternions(name: str, value: Any, shape: tuple[int, ...]) -> Array:
             f"{name}: found a quaternion of norm {worst:.3g}, expected 1 within {UNIT_TOLERANCE}"
         )
     return array
+
+
+def checked_fields(
+    what: str, values: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], optional: Collection[str]
+) -> dict[str, Array]:
+    """Return the named arrays of a robot's state; those that end in ``_quat_w`` are unit quaternions.
+
+    Args:
+        what: name of the whole, for the error.
+        values: arrays by name.
+        shapes: that each has to have.
+        optional: names that may be missing.
+
+    Raises:
+        ValueError: one is missing, or cannot be a robot's.
+    """
+    if not isinstance(values, Mapping):
+        found = type(values).__name__
+        raise ValueError(f"{what}: found {found}, expected a mapping of names to arrays")
+    checked = {}
+    for name, shape in shapes.items():
+        if name in values:
+            check = checked_quaternions if name.endswith("_quat_w") else checked_array
+            checked[name] = check(name, values[name], shape)
+        elif name not in optional:
+            raise ValueError(f"{name}: found nothing of that name in the {what}, expected shape {shape}")
+    return checked
 
 
 def read_bytes(path: Path) -> bytes:
@@ -215,9 +242,6 @@ class Player:
         Raises:
             ValueError: one is missing, or cannot be a robot's.
         """
-        if not isinstance(history, Mapping):
-            found = type(history).__name__
-            raise ValueError(f"history: found {found}, expected a mapping of names to arrays")
         n, joints, bodies = self.rows, len(self.contract["joint_names"]), len(self.contract["body_names"])
         shapes = {
             "root_pos_w": (n, 3),
@@ -230,14 +254,7 @@ class Player:
             "joint_vel": (n, joints),
         }
         unused = "body" if self.contract["representation"] == "joint_rot" else "joint"
-        checked = {}
-        for name, shape in shapes.items():
-            if name in history:
-                check = checked_quaternions if name == "root_quat_w" else checked_array
-                checked[name] = check(name, history[name], shape)
-            elif not name.startswith(unused):
-                raise ValueError(f"{name}: found nothing of that name in the history, expected shape {shape}")
-        return checked
+        return checked_fields("history", history, shapes, [n for n in shapes if n.startswith(unused)])
 
     def features(self, history: Mapping[str, Array]) -> Array:
         """Return the features (N, D) of a history, relative to the current character frame.

@@ -21,6 +21,7 @@ from beyondmimic_data.config import TaskConfig
 from beyondmimic_data.deploy.player import (
     BundleError,
     checked_array,
+    checked_fields,
     checked_quaternions,
     open_network,
     read_bytes,
@@ -193,9 +194,6 @@ class TrackingPlayer:
         Raises:
             ValueError: one is missing, or cannot be a robot's.
         """
-        if not isinstance(state, Mapping):
-            found = type(state).__name__
-            raise ValueError(f"state: found {found}, expected a mapping of names to arrays")
         joints = len(self.joint_names)
         shapes = {
             "anchor_pos_w": (3,),
@@ -206,14 +204,7 @@ class TrackingPlayer:
             "joint_vel": (joints,),
         }
         unused = {ESTIMATED[name] for name in ESTIMATED.keys() - set(self.observation_names)}
-        checked = {}
-        for name, shape in shapes.items():
-            if name in state:
-                check = checked_quaternions if name == "anchor_quat_w" else checked_array
-                checked[name] = check(name, state[name], shape)
-            elif name not in unused:
-                raise ValueError(f"{name}: found nothing of that name in the state, expected shape {shape}")
-        return checked
+        return checked_fields("state", state, shapes, unused)
 
     def _run(self, observation: Array, frame: int) -> dict[str, Array]:
         feed = {

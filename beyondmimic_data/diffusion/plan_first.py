@@ -73,7 +73,8 @@ class PlanFirstSampler:
             state_table(window, steps, config.state_calls, start, self.execute)
             for start in (steps, config.start_level)
         )
-        self.action_levels = _fall(steps, config.action_calls).to(policy.device)
+        falling = _fall(steps, config.action_calls)[:, None]
+        self.action_levels = falling.expand(-1, self.num_actions).to(policy.device)
         self._last: Plan | None = None
         self._forgotten: set[int] = set()
 
@@ -127,7 +128,7 @@ class PlanFirstSampler:
         seen = policy.see_states(
             states, torch.zeros(states.shape[:2], dtype=torch.long, device=policy.device)
         )
-        for level, next_level in itertools.pairwise(self.action_levels.expand(self.num_actions, -1).T):
+        for level, next_level in itertools.pairwise(self.action_levels):
             clean = policy.predict_actions(seen, actions, level.expand(batch, -1))
             mean, std = policy.schedule.posterior(actions, clean.clamp(-1, 1), level, next_level)
             actions = mean + std * self.noise(tuple(mean.shape))

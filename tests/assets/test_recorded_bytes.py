@@ -92,9 +92,13 @@ def changed(workspace: Workspace, **overrides: object) -> Workspace:
     return dataclasses.replace(workspace, preset=with_overrides(workspace.preset, fields))
 
 
-@pytest.mark.parametrize(
+OF_A_SKILL = pytest.mark.parametrize(
     ("kind", "name"), [("policies", "policy.safetensors"), ("motions", f"clips/{SKILL}.npz")]
 )
+"""What a skill's later stages open."""
+
+
+@OF_A_SKILL
 def test_another_policy_or_clip_is_not_rolled_out(workspace, kind, name):
     damage(workspace, kind, SKILL, name)
     other = changed(workspace, rollouts__seed=99)
@@ -129,9 +133,7 @@ def test_a_skill_whose_evaluation_is_damaged_is_left_out(workspace, data):
     assert "evaluation.json cannot be read" in datasets.survey(workspace).left_out[SKILL]
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [("policies", "policy.safetensors"), ("motions", f"clips/{SKILL}.npz")]
-)
+@OF_A_SKILL
 def test_no_training_starts_from_another_policy_or_clip(workspace, kind, name):
     damage(workspace, kind, SKILL, name)
     other = changed(workspace, training__seed=99)

@@ -1,7 +1,8 @@
-"""Hostile input for the tests of the store: bad names, and JSON in which one value is another."""
+"""Damage for the tests of the store: files, bad names, and JSON in which one value is another."""
 
 import copy
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from beyondmimic_data.errors import StoreError
@@ -61,6 +62,23 @@ def changed(value: Any, path: tuple, wrong: Any) -> Any:
         place = place[step]
     place[path[-1]] = wrong
     return value
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def cut(path: Path) -> None:
+    """Take four bytes off its end."""
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def drop(path: Path) -> None:
+    """Remove it."""
+    path.unlink()
 
 
 def error_of(use: Callable[[], Any]) -> str | None:

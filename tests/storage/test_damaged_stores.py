@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from mutants import BAD_NAMES, error_of, mutants
+from mutants import BAD_NAMES, cut, drop, error_of, flip_a_bit, mutants
 from stored_datasets import build_dataset
 from stored_rollouts import build_rollouts, reseal, tree_bytes, write_rollouts
 
@@ -30,25 +30,6 @@ from storage.manifests import MANIFEST, make_manifest, seal
 from storage.step_array import read_array_info
 from storage.trajectory_reader import TrajectoryReader, read_moments
 from storage.units import UnitMarker
-
-
-@pytest.fixture
-def rollouts(store: ArtifactStore) -> Artifact:
-    return build_rollouts(store, "walk", "r1")
-
-
-def flip_a_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-4])
-
-
-def drop(path: Path) -> None:
-    path.unlink()
 
 
 def later(path: Path) -> None:

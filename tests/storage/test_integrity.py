@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mutants import cut, drop, flip_a_bit
 from stored_rollouts import build_rollouts, tree_bytes, write_rollouts
 
 from beyondmimic_data.errors import StoreError
@@ -9,26 +10,6 @@ from storage import layout
 from storage.artifacts import Artifact, ArtifactStore
 from storage.episode_index import read_episodes, write_episodes
 from storage.integrity import Problem, heal, verify
-
-
-@pytest.fixture
-def rollouts(store: ArtifactStore) -> Artifact:
-    return build_rollouts(store, "walk", "r1")
-
-
-def flip_a_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-4])
-
-
-def drop(path: Path) -> None:
-    path.unlink()
-
 
 CHUNK, MARKER = "steps.zarr/steps/c/3/0", "units/00003.json"
 DAMAGES: list[tuple[Callable[[Path], None], str, int | None]] = [
